@@ -2,8 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -27,7 +28,6 @@ from fsbench.protocols.draws.pair_lists import pair_list
 
 INNER_FOLDERS = ("FSS-1000", "fewshot_data", "fewshot_data/fewshot_data")
 PHOTOS = "*/[0-9]*.jpg"
-"""Pattern of the photos in the folder of the classes."""
 CLASSES, IMAGES_PER_CLASS = 1000, 10
 PARTS = ("trn", "val", "test")
 SIZES = {"trn": 520, "val": 240, "test": 240}
@@ -60,6 +60,10 @@ class Splits:
     val: tuple[str, ...]
     test: tuple[str, ...]
     origin: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.trn + self.val + self.test
 
     def numbers(self, part: str) -> range:
         """Return the class numbers of a part: ranks from 1, training before validation before test."""
@@ -115,15 +119,10 @@ class Fss1000(BinaryMasks):
         self._asked_for_derived = test_only or lists == []
         if released and test_only:
             raise SettingsError("test_only is for data without lists; leave it out, or set lists to []")
-        if released:
-            self.splits = released
-            self._origin = self._check_complete(allow_missing)
-        else:
-            self.splits = (
-                Splits((), (), tuple(sorted(self._files)), "derived") if test_only else draw_splits([*self._files])
-            )
-            self._origin = self.splits.origin
-        self.class_names = tuple(name for part in PARTS for name in getattr(self.splits, part))
+        drawn = Splits((), (), tuple(sorted(self._files)), DERIVED) if test_only else draw_splits([*self._files])
+        self.splits = released or drawn
+        self.class_names = self.splits.names
+        self._origin = self._check_complete(allow_missing) if released else DERIVED
         self._number_of = {name: number for number, name in enumerate(self.class_names, start=1)}
 
     def test_classes(self, fold: int) -> list[int]:
@@ -172,54 +171,33 @@ class Fss1000(BinaryMasks):
         return self._number_of[name.rpartition("/")[0]]
 
     def _present(self, part: str) -> list[int]:
-        """Numbers of the classes of a part that have images."""
-        return [n for n in self.splits.numbers(part) if self._files.get(self.class_names[n - 1])]
+        return [n for n in self.splits.numbers(part) if self.class_names[n - 1] in self._files]
 
     def _check_complete(self, allow_missing: bool) -> str:
         """The origin of the lists. Raises DataError naming absent classes and images unless they may be missing."""
-        listed = [name for part in PARTS for name in getattr(self.splits, part)]
-        numbers = range(1, IMAGES_PER_CLASS + 1)
-        absent = sorted(name for name in listed if not self._files.get(name))
-        short = [
-            f"{name}/{number}"
-            for name in sorted(set(listed).difference(absent))
-            for number in numbers
-            if number not in self._files[name]
-        ]
-        strange = [f"{name}/{n}" for name in listed for n in self._files.get(name, ()) if n not in numbers]
-        if strange:
-            raise DataError(f"{self.root} has the image {min(strange)}; expected the numbers 1 to 10; take it away")
+        absent = sorted(set(self.class_names).difference(self._files))
+        short = missing_images({name: self._files[name] for name in self.class_names if name in self._files})
         if not absent and not short:
             return self.splits.origin
         if not allow_missing:
             shown = [f" ({some(names)})" if names else "" for names in (absent, short)]
             raise self.source.missing(
-                f"{self.root} lacks {len(absent)} of {sum(SIZES.values())} class folders{shown[0]} and "
+                f"{self.root} lacks {len(absent)} of {CLASSES} class folders{shown[0]} and "
                 f"{len(short)} images of the others{shown[1]}; expected all; complete it, or set allow_missing to "
                 "use what is there; the record will say so"
-            )
-        if len(absent) == len(listed):
-            raise DataError(
-                f"{self.root} has no folder of a listed class; expected folders such as {self.splits.test[0]}"
             )
         return f"{self.splits.origin}, incomplete"
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Unpack FSS-1000's archive to `<root>/FSS-1000/<class>/<number>.{jpg,png}`, and add lists; return remarks.
-
-        Nothing is unpacked if class folders are present. The remarks are sentences for the user.
-        """
+        """Unpack FSS-1000's archive unless class folders are present, and add lists; return remarks."""
 
         def check_structure(making: Path, archive: Path) -> None:
-            """Raise DataError unless `making` holds all classes with all images, or some where that is allowed."""
-            classes = {path.name: {entry.name for entry in path.iterdir()} for path in making.iterdir()}
-            expected = {f"{n}.{suffix}" for n in range(1, IMAGES_PER_CLASS + 1) for suffix in ("jpg", "png")}
-            short = sorted(f"{name}/{min(expected - files)}" for name, files in classes.items() if expected - files)
-            example = f", and {len(short)} of them lack images, such as {short[0]}" if short else ""
+            classes = class_files(making)
+            short = missing_images(classes)
+            example = f", and {len(short)} images lack: {some(short)}" if short else ""
             is_complete, found = len(classes) == CLASSES and not short, f"{len(classes)} class folders{example}"
-            expected_words = f"{CLASSES} with 1 to {IMAGES_PER_CLASS}"
-            job.require_complete(archive, is_complete, bool(classes), found, expected_words)
+            job.require_complete(archive, is_complete, bool(classes), found, f"{CLASSES} with 1 to {IMAGES_PER_CLASS}")
 
         remarks = provide_lists(job, cls.name)
         if find_folder(job.root, INNER_FOLDERS, (PHOTOS,)) is None:
@@ -228,65 +206,40 @@ class Fss1000(BinaryMasks):
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on classes, images and splits in `root`; `lists` are folders of published lists."""
         folder = report.attempt("folders", lambda: class_folder(root))
-        files = report.attempt("folders", lambda: class_files(folder)) if folder else None
-        if folder is None or files is None:
+        if folder is None:
             return
+        files = class_files(folder)
         report.ok("folders", str(folder))
         report.count("classes", len(files), CLASSES, "folders with images")
-        empty = sorted(
-            path.name for path in folder.iterdir() if path.is_dir() and path.name not in {*files, "lists", "archives"}
-        )
-        if empty:
-            report.differs("classes", f"{len(empty)} folders without images: {some(empty)}")
-        numbers = range(1, IMAGES_PER_CLASS + 1)
-        missing = [f"{name}/{n}" for name, present in sorted(files.items()) for n in numbers if n not in present]
-        if missing:
+        if missing := missing_images(files):
             report.differs(
                 "images", f"{len(missing)} missing: {some(missing)}; the official data have 1 to 10 of every class"
             )
         names = [f"{name}/{n}" for name, present in sorted(files.items()) for n in sorted(present)]
 
         def mask(name: str) -> tuple[tuple[int, ...], Path]:
-            """Return height and width of the mask of an image, and its file."""
             file = folder / f"{name}.png"
             return read_shades(file).shape[:2], file
 
         check_files(report, "photos, masks", names, lambda name: folder / f"{name}.jpg", mask)
-        cls._check_splits(report, root, folder, set(files), default_lists(lists, root, folder))
+        cls._check_splits(report, root, set(files), default_lists(lists, root, folder))
 
     @classmethod
-    def _check_splits(cls, report: Report, root: Path, folder: Path, present: set[str], lists: list[str]) -> None:
-        """Report whether the classes in `folder` are those of the official splits."""
+    def _check_splits(cls, report: Report, root: Path, present: set[str], lists: list[str]) -> None:
+        """Report whether `present` are the classes of the official splits, and what an evaluation gets."""
         splits = report.attempt("splits", lambda: read_splits(lists))
-        if splits is None:
-            if not lists:
-                report.differs("splits", "no lists given: splits are drawn; the official ones cannot be derived")
-                cls._check_data(report, root, [])
-            return
-        report.ok("splits", f"checksums of the {len(PARTS)} lists are right")
-        for part in PARTS:
-            absent = sorted(set(getattr(splits, part)) - present)
-            if absent:
-                report.differs(f"classes of {part}", f"{len(absent)} of {SIZES[part]} have no folder: {some(absent)}")
-            else:
-                report.ok(f"classes of {part}", f"{SIZES[part]}: equal to the official list")
-        unlisted = sorted(present.difference(*(getattr(splits, part) for part in PARTS)))
-        if unlisted:
-            report.differs("classes", f"{len(unlisted)} folders of no listed class: {some(unlisted)}")
-        cls._check_data(report, root, lists)
-
-    @classmethod
-    def _check_data(cls, report: Report, root: Path, lists: list[str]) -> None:
-        """Report the number of items of every split, as an evaluation gets them."""
-        data = report.attempt("lists", lambda: cls(str(root), lists))
-        if data is None:
-            return
-        for split, part in (("trn", "trn"), ("held_out", "val"), ("val", "test")):
-            if data.splits.numbers(part):
-                pairs = report.attempt(f"list {part}", lambda split=split: pair_list(data, split, 0))  # type: ignore[misc]
-                if pairs:
+        if splits:
+            report.ok("splits", f"checksums of the {len(PARTS)} lists are right")
+            if unlisted := sorted(present.difference(splits.names)):
+                report.differs("classes", f"{len(unlisted)} folders of no listed class: {some(unlisted)}")
+        elif not lists:
+            report.differs("splits", "no lists given: splits are drawn; the official ones cannot be derived")
+        data = report.attempt("lists", lambda: cls(str(root), lists)) if splits or not lists else None
+        for split, part in _PART_OF.items():
+            if data and data.splits.numbers(part):
+                with report.errors(f"list {part}"):
+                    pairs = pair_list(data, split, 0)
                     text = f"items of {len(pairs.images_of)} classes"
                     if pairs.origin == OFFICIAL:
                         report.count(f"list {part}", len(pairs.pairs), IMAGES_PER_CLASS * SIZES[part], text)
@@ -296,43 +249,29 @@ class Fss1000(BinaryMasks):
 
 @ImageLists.register(Fss1000)
 class NoImages(ImageLists):
-    """Placeholder for FSS-1000's image lists in the protocol pfenet: none exist, so reading them raises an error."""
-
     def image_order(self, part: Part) -> Sequence[str]:
         raise SettingsError(f"fss1000 has no lists of PFENet-like programs; split pfenet-{part} is for PASCAL and COCO")
 
 
 def class_folder(root: Path) -> Path:
-    """Return the folder, `root` or below it, that has one folder for each class.
-
-    Raises:
-        DataError: no such folder exists.
-    """
+    """Return the folder, `root` or below it, that has one folder for each class."""
     expected = "a folder for each class, <class>/1.jpg and <class>/1.png, …"
     return require_folder(Fss1000.source, root, INNER_FOLDERS, (PHOTOS,), expected)
 
 
 def class_files(root: Path) -> dict[str, frozenset[int]]:
-    """Return {class name: numbers of its images}.
+    """Return {class name: numbers of its photos} of the classes that have some."""
+    files = {
+        folder.name: frozenset(int(path.stem) for path in folder.glob("*.jpg") if path.stem.isdigit())
+        for folder in sorted(root.iterdir())
+    }
+    return {name: numbers for name, numbers in files.items() if numbers}
 
-    Raises:
-        DataError: a photo has no mask, or a mask no photo.
-    """
-    files: dict[str, frozenset[int]] = {}
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        entries = {path.name for path in folder.iterdir()}
-        photos, masks = (
-            {e[:-4] for e in entries if e.endswith(suffix) and e[:-4].isdigit()} for suffix in (".jpg", ".png")
-        )
-        for number in sorted(photos ^ masks):
-            there, lacking = (".jpg", ".png") if number in photos else (".png", ".jpg")
-            raise DataError(
-                f"{folder / number}{there} has no {lacking} beside it; expected a photo and a mask for each number; "
-                "fetch the missing one"
-            )
-        if photos:
-            files[folder.name] = frozenset(map(int, photos))
-    return files
+
+def missing_images(files: Mapping[str, Collection[int]]) -> list[str]:
+    """Return the images `<class>/<number>` of 1 to 10 that the classes lack."""
+    numbers = range(1, IMAGES_PER_CLASS + 1)
+    return [f"{name}/{number}" for name in sorted(files) for number in numbers if number not in files[name]]
 
 
 def names_sha256(names: Sequence[str]) -> str:
@@ -340,20 +279,14 @@ def names_sha256(names: Sequence[str]) -> str:
 
 
 def read_splits(folders: Sequence[str | Path], allow_unverified: bool = False) -> Splits | None:
-    """Read the published class splits `<folder>/fss/{trn,val,test}.txt`; None if no folder has them.
-
-    Raises:
-        DataError: a file is absent or unreadable, a name cannot be a folder's, a class is in two of the splits, or
-            (unless `allow_unverified`) the checksum is not the official one.
-    """
+    """Read the published class splits `<folder>/fss/{trn,val,test}.txt`; None if no folder has them."""
     places = list_folders(folders, "fss1000", "fss")
     if not places:
         return None
     parts = {part: _names(places, part) for part in PARTS}
-    whole = [name for names in parts.values() for name in names]
-    if len(set(whole)) < len(whole):
-        twice = next(name for name in whole if whole.count(name) > 1)
-        raise DataError(f"the class {twice} is twice in the lists of {places[0] / 'fss'}; expected each class once")
+    splits = Splits(**parts, origin=OFFICIAL)
+    if twice := [name for name, times in Counter(splits.names).items() if times > 1]:
+        raise DataError(f"the class {twice[0]} is twice in the lists of {places[0] / 'fss'}; expected each class once")
     altered = [part for part in PARTS if names_sha256(parts[part]) != CHECKSUMS[part]]
     if altered and not allow_unverified:
         part = altered[0]
@@ -363,7 +296,7 @@ def read_splits(folders: Sequence[str | Path], allow_unverified: bool = False) -
             "again, or set allow_unverified_lists to use it and have the record say so",
             "fss1000",
         )
-    return Splits(**parts, origin=UNVERIFIED if altered else OFFICIAL)
+    return replace(splits, origin=UNVERIFIED) if altered else splits
 
 
 def draw_splits(classes: Sequence[str]) -> Splits:
@@ -388,14 +321,9 @@ def _names(places: Sequence[Path], part: str) -> tuple[str, ...]:
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise missing_list(f"{paths[0]} does not exist; expected the lists trn.txt, val.txt and test.txt", "fss1000")
-    names = [line.strip() for line in read_list(path).splitlines() if line.strip()]
-    for name in names:
-        if not re.fullmatch(r"\w[\w.' +&()-]*", name):
-            raise DataError(f"list {path} has the line {name[:80]!r}; expected names of folders; fetch it again")
-    return tuple(sorted(names))
+    return tuple(sorted(line.strip() for line in read_list(path).splitlines() if line.strip()))
 
 
 def _image(name: PurePosixPath) -> str | None:
-    """Return `<class>/<number>.{jpg,png}` of an image or mask at any depth; None for the rest of the archive."""
     wanted = len(name.parts) >= 2 and "__MACOSX" not in name.parts and re.fullmatch(r"\d+\.(jpg|png)", name.name)
     return f"{name.parent.name}/{name.name}" if wanted else None

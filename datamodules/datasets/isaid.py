@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from fsbench.base.errors import DataError, SettingsError, known_names
+from fsbench.base.errors import SettingsError, known_names
 from fsbench.data.dataset import Part, QuerySampling
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.lists import check_lists
@@ -83,7 +83,7 @@ class Isaid(MaskFolder, FoldwiseTrainingLists):
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
-        """Names of the parts that have a folder: "val", and "trn" if it was made."""
+        """The parts that have their folders: "val", and "trn" if it was made."""
         return tuple(part for part, pair in self.folders.items() if all((self.root / one).is_dir() for one in pair))
 
     def candidates(self, part: Part) -> Sequence[str]:
@@ -91,15 +91,13 @@ class Isaid(MaskFolder, FoldwiseTrainingLists):
         if part not in self.parts:
             raise SettingsError(
                 f"{self.name} has its test part alone in {self.root}; found the part {part}; expected "
-                f"{' and '.join(self.folders['trn'])} for training; or test a method that is not trained, or give a "
-                "checkpoint"
+                f"{' and '.join(self.folders['trn'])}; make them, or test a method that is not trained"
             )
         names = self._names(part)
         self.require_files(names, self.root / self.folders[part][1])
         return names
 
     def label_names(self) -> list[str]:
-        """Names of the patches of all label maps, ascending."""
         return sorted(name for part in self.parts for name in self._names(part))
 
     def _names(self, part: Part) -> list[str]:
@@ -108,41 +106,23 @@ class Isaid(MaskFolder, FoldwiseTrainingLists):
 
     @cached_property
     def _image_files(self) -> dict[str, str]:
-        """Name of a patch -> its file below the root. The names of the two parts are those of different photos."""
-        files: dict[str, str] = {}
-        for part in self.parts:
-            folder = self.folders[part][0]
-            for path in sorted((self.root / folder).glob("*.png")):
-                if path.stem in files:
-                    raise DataError(
-                        f"the patch {path.stem} is in {files[path.stem]} and in {folder}; expected it in one part; "
-                        "remove one with its label map"
-                    )
-                files[path.stem] = f"{folder}/{path.name}"
-        return files
-
-    def image_path(self, name: str) -> Path:
-        return self.root / self._image_files.get(name, f"{self.folders['val'][0]}/{name}.png")
+        """Name of a patch -> its file below the root; the names of the two parts are those of different photos."""
+        folders = [self.folders[part][0] for part in self.parts]
+        return {path.stem: f"{one}/{path.name}" for one in folders for path in (self.root / one).glob("*.png")}
 
     def label_file(self, name: str) -> Path:
-        image = self._image_files.get(name, "")
-        labels = next((labels for images, labels in self.folders.values() if image.startswith(f"{images}/")), None)
-        return self.root / (labels or self.folders["val"][1]) / f"{name}{LABEL_SUFFIX}"
+        is_training = self._image_files.get(name, "").startswith(f"{self.folders['trn'][0]}/")
+        return self.root / self.folders["trn" if is_training else "val"][1] / f"{name}{LABEL_SUFFIX}"
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Copy or download the authors' lists to `<root>/lists`, and check that the patches are there; return remarks.
-
-        Raises:
-            DataError: the patches are absent, or the lists are not available.
-        """
+        """Copy or download the authors' lists to `<root>/lists`, and check that patches are there; return remarks."""
         remarks = provide_lists(job, Isaid.name)
         Isaid(str(job.root), lists=[])
         return remarks
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on patches, label maps and lists of iSAID-5i in `root`; `lists` are folders of published lists."""
         data = report.attempt("folders", lambda: Isaid(str(root), lists=[]))
         parts = data.parts if data else ()
         names = report.attempt("patches", lambda: [n for p in parts for n in data.candidates(p)]) if data else None

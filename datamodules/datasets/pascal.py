@@ -110,23 +110,21 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
         folder = self.root / "ImageSets/Segmentation"
         source = folder / "val.txt"
         if not source.is_file():
-            raise self.source.missing(f"{source} does not exist; expected the 1449 validation names of VOC 2012")
+            raise self.source.missing(f"{source} does not exist; expected the {_VAL} validation names of VOC 2012")
         names = read_names(source)
         if part == "trn":
-            test_images = set(names)
-            source = folder / "train_aug.txt"
-            listed = source.is_file()
-            if not listed:
-                source = self.label_folder
-            names = read_names(source) if listed else [name for name in self.label_names() if name not in test_images]
-            both = test_images.intersection(names)
-            if not listed and len(names) != TRAIN_IMAGES:
-                every = f"every label map outside val.txt, {len(names)} of {TRAIN_IMAGES}"
-                substitute_list(self, part, "ImageSets/Segmentation/train_aug.txt", every)
-            if both:
-                raise DataError(
-                    f"{source} has {min(both)}, which is in val.txt too; expected separate lists; remove it"
-                )
+            test_images, source = set(names), folder / "train_aug.txt"
+            if source.is_file():
+                names = read_names(source)
+                if both := test_images.intersection(names):
+                    raise DataError(
+                        f"{source} has {min(both)}, which is in val.txt too; expected separate lists; remove it"
+                    )
+            else:
+                names = [name for name in self.label_names() if name not in test_images]
+                if len(names) != TRAIN_IMAGES:
+                    every = f"every label map outside val.txt, {len(names)} of {TRAIN_IMAGES}"
+                    substitute_list(self, part, "ImageSets/Segmentation/train_aug.txt", every)
         self.require_files(names, source)
         return sorted(names)
 
@@ -142,10 +140,7 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Unpack VOC 2012 and SBD (from `--from`, or downloaded) into `<root>/VOC2012`, and add lists; return remarks.
-
-        SBD's annotations become label maps in `SegmentationClassAug`. Steps that are already done are skipped.
-        """
+        """Unpack VOC 2012 and SBD into `<root>/VOC2012`, SBD as `SegmentationClassAug`, add lists; return remarks."""
         remarks = provide_lists(job, Pascal.name)
         voc = find_folder(job.root, _INNER, ["JPEGImages"]) or job.root / "VOC2012"
         with disk_errors(voc):
@@ -155,30 +150,25 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on images, label maps and lists in `root`; `lists` are folders of published lists."""
         data = report.attempt("folders", lambda: Pascal(str(root), lists=[]))
-        if data is None:
+        files = report.attempt("photos", lambda: data._image_files) if data else None
+        if data is None or files is None:
             return
         report.ok("folders", str(data.root))
-        files = report.attempt("photos", lambda: data._image_files)
-        if files is None:
-            return
         labels = data.label_names()
         report.ok("photos", f"{len(files)} in JPEGImages; VOC 2012 has 17125, of which {_LABELS} have label maps")
         report.count("label maps", len(labels), _LABELS, "in SegmentationClassAug")
         absent = [f"{name}.jpg" for name in labels if name not in files]
         report_absent(report, "photos", absent, "one in JPEGImages for each label map")
-        both = [name for name in labels if name in files]
-        check_label_maps(report, "photos, label maps", data, both)
-        for name, official in (("val", _VAL), ("train", _TRAIN)):
-            path = data.root / "ImageSets/Segmentation" / f"{name}.txt"
-            listed = report.attempt(f"{name}.txt", lambda path=path: read_names(path)) if path.is_file() else None  # type: ignore[misc]
-            if listed is not None:
-                report.count(f"{name}.txt", len(listed), official, "names")
-                unlabelled = [f"{entry}.png" for entry in listed if not is_file(data.label_file(entry))]
-                report_absent(report, f"{name}.txt", unlabelled, "a label map for each name")
-            elif name == "val" and not path.is_file():
-                report.problem("val.txt", f"{path} does not exist; expected the {_VAL} validation names of VOC 2012")
+        check_label_maps(report, "photos, label maps", data, [name for name in labels if name in files])
+        for name, official in (("val.txt", _VAL), ("train.txt", _TRAIN)):
+            path = data.root / "ImageSets/Segmentation" / name
+            if path.is_file() or official == _VAL:
+                with report.errors(name):
+                    listed = read_names(path)
+                    report.count(name, len(listed), official, "names")
+                    unlabelled = [f"{entry}.png" for entry in listed if not is_file(data.label_file(entry))]
+                    report_absent(report, name, unlabelled, "a label map for each name")
         if report.usable:
             splits = ("trn", "val", *SIZE_BINS, "pfenet-trn", "pfenet-val")
             folders = default_lists(lists, root, data.root)
@@ -195,43 +185,29 @@ class Pascal10(Pascal):
 
 
 class PascalAll(JoinedFolds, Pascal):
-    """PASCAL-5i without folds: the lists of its four folds joined, with all 20 classes.
-
-    Args:
-        root: the folder VOC2012, or one that holds it, as for `Pascal`.
-        lists: folders with official lists of PASCAL-5i; None takes the folder `lists` in `root` if it exists.
-        allow_unverified_lists: use lists whose checksum is not the official one; the run's record states this.
-    """
+    """PASCAL-5i without folds: the lists of its four folds joined, with all 20 classes; arguments are `Pascal`'s."""
 
     name = "pascal_all"
     classes_of_fold = 20
     same_classes_as: ClassVar[tuple[str, ...]] = (Pascal.name,)
 
     def train_classes(self, fold: int) -> list[int]:
-        """Return the numbers of all classes, as base classes for tests whose novel classes are of another data set."""
-        return self.test_classes(fold)
+        return self.test_classes(fold)  # base classes for tests whose novel classes are of another data set
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the official lists of the four folds, joined in their order; None if no folder has them."""
         return joined_lists([OfficialData.released_pairs(self.parted, split, place) for place in range(Pascal.folds)])
 
     @cached_property
     def parted(self) -> Pascal:
-        """PASCAL-5i: the same data set with its four folds."""
         return Pascal(str(self.root), self.lists, self.allow_unverified_lists)
 
 
 @ImageLists.register(Pascal)
 class PascalImages(OfficialImageLists):
-    """PASCAL's image lists of the protocol pfenet: the published ones, or derived lists in the same order."""
-
     data: Pascal
 
     def image_order(self, part: Part) -> Sequence[str]:
-        """Return the image names of a part in PFENet's order.
-
-        "val" is in the order of val.txt; training has SBD's training images, then those of VOC that SBD lacks.
-        """
+        """Return names in val.txt's order; training has SBD's training images, then those of VOC that SBD lacks."""
         folder = self.data.root / "ImageSets/Segmentation"
         sbd, voc = folder / SBD_TRAIN, folder / "train.txt"
         if part == "val":
@@ -249,21 +225,15 @@ class PascalImages(OfficialImageLists):
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
         found = super().origin(pairs, part, fold, released)
-        if released is not None and released.members is None and found != OFFICIAL:
+        if released and released.members is None and found != OFFICIAL:
             absent = f"sub_class_file_list_{fold}.txt beside {released.path.name}"
             substitute_list(self.data, part, absent, "the classes that the label maps show")
         return found
 
     def released(self, part: Part, fold: int) -> ReleasedImages | None:
-        """Return the published image list of PFENet-like programs for a part and fold; None if it is not here."""
         released = find_image_list(self.data.lists, self.data.name, part, fold, lambda image: image.stem)
         if released is not None:
             self.data.require_files(released.names, released.path)
-            classes = self.data.train_classes(fold) if part == "trn" else self.data.test_classes(fold)
-            if not {number for _, number in released.members or ()} <= set(classes):
-                raise DataError(
-                    f"{released.path} has classes of another fold than {fold}; fetch the authors' file again"
-                )
         return released
 
 
@@ -284,8 +254,6 @@ class PascalValidation(ValidationImages):
 
 @BoxTest.register(Pascal)
 class PascalBoxes(BoxTest):
-    """PASCAL's test of the protocol fss_sam3: VOC's validation images, and the box of each support's largest object."""
-
     data: Pascal
 
     @cached_property
@@ -343,9 +311,9 @@ _NOISE = ("a", "b", "t", "a2", "b2", "t2")
 @cache
 def noise_table() -> dict[tuple[str, int, int], tuple[float, ...]]:
     """Return the numbers {(split, rows, columns): (a, b, t, a', b', t')} that decide where pixels are sampled."""
-    rows = read_table("pascal.samples")
     return {
-        (row["split"], int(row["rows"]), int(row["columns"])): tuple(float(row[key]) for key in _NOISE) for row in rows
+        (row["split"], int(row["rows"]), int(row["columns"])): tuple(float(row[key]) for key in _NOISE)
+        for row in read_table("pascal.samples")
     }
 
 
@@ -365,7 +333,7 @@ def sample_positions(split: Literal["trn", "val"], height: int, width: int) -> t
 
 
 def set_samples(labels: np.ndarray, split: Literal["trn", "val"]) -> np.ndarray:
-    """Count the sampled pixels of each label in a label map (H, W) uint8, as (256,) int64."""
+    """Count the sampled pixels of each label, as (256,) int64."""
     return np.bincount(labels[sample_positions(split, *labels.shape)], minlength=256)
 
 

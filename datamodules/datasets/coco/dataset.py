@@ -17,12 +17,12 @@ from fsbench.data.painting import PAINTING
 from fsbench.data.published import class_names, class_pairs
 from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
-from fsbench.datamodules.check.media import check_files
+from fsbench.datamodules.check.media import check_files, report_absent
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.kinds.find_folder import require_folder
 from fsbench.datamodules.kinds.official import JoinedFolds, OfficialData
 from fsbench.datamodules.kinds.views import view_photo
-from fsbench.datamodules.lists.official import default_lists, joined_origin, read_official
+from fsbench.datamodules.lists.official import default_lists, joined_lists
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.datamodules.prepare.folders import make_photos
@@ -118,14 +118,11 @@ class Coco(OfficialData):
         folder, _, file_name = name.partition("/")
         instances = self._annotations(folder)
         if file_name not in instances.rows:
-            raise DataError(
-                f"image {name} is not in {instances.path}; expected an annotated image; use the complete annotation "
-                "file, or lists made from the same images"
-            )
+            raise DataError(f"image {name} is not in {instances.path}; expected an annotated one; fetch the file again")
         return instances.paint(file_name, self.first_polygon_only)
 
     def annotated_classes(self, name: str) -> tuple[frozenset[int], frozenset[int]]:
-        """Return two sets of class numbers of an image: of its objects, also covered ones, and of its crowds."""
+        """The classes of an image's objects, also covered ones, and of its crowds."""
         folder, _, file_name = name.partition("/")
         return self._annotations(folder).annotated_classes(file_name)
 
@@ -149,40 +146,13 @@ class Coco(OfficialData):
         return super().list_origin(pairs, split, fold)
 
     def check_released(self, pairs: PairList, split: str, fold: int) -> None:
-        foreign = set(pairs.images_of).difference(
-            self.train_classes(fold) if split == "trn" else self.test_classes(fold)
-        )
-        folder = IMAGE_FOLDER["trn" if split == "trn" else "val"]
-        names = {name for name, _ in pairs.pairs}
-        if foreign:
+        expected = self.train_classes(fold) if split == "trn" else self.test_classes(fold)
+        if foreign := set(pairs.images_of).difference(expected):
             raise DataError(
                 f"the list {split}/fold{fold} has the class {self.name_of(min(foreign))}; expected the classes of fold "
                 f"{fold}; fetch the authors' file again"
             )
-        self.check_images(names, folder, f"the list {split}/fold{fold}")
-
-    def check_images(self, names: set[str], folder: str, source: str) -> None:
-        """Check that each of `names` has a photo in `folder` and an entry in its annotation file.
-
-        Args:
-            names: image names.
-            folder: "train2014" or "val2014".
-            source: words for the list that names the images, for the message.
-
-        Raises:
-            DataError: a photo or an entry is missing.
-        """
-        foreign = [name for name in names if not name.startswith(f"{folder}/")]
-        if foreign:
-            raise DataError(f"{source} has {min(foreign)}; expected images of {folder}; fetch the authors' file again")
-        self.require_images(folder, names)
-        known = self._annotations(folder).rows
-        without = sorted(name for name in names if name.partition("/")[2] not in known)
-        if without:
-            raise DataError(
-                f"{source} has {len(without)} images without an entry in {self.annotation_file(folder)}: "
-                f"{without[0]}; expected the complete annotation file; fetch it again"
-            )
+        self.require_images(IMAGE_FOLDER["trn" if split == "trn" else "val"], {name for name, _ in pairs.pairs})
 
     def _table(self, folder: str) -> PixelTable:
         if folder not in self._tables:
@@ -230,10 +200,7 @@ class Coco(OfficialData):
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Unpack COCO's archives (from `--from`, or downloaded) into the root, add lists; return remarks for the user.
-
-        It makes `val2014`, `train2014`, `annotations` and `lists`. Folders that are there already are skipped.
-        """
+        """Unpack COCO's archives into the root but for the folders that are there, and add lists; return remarks."""
         remarks = provide_lists(job, Coco.name, cls.list_folder)
         folders = ["val2014"] if job.validation_only else list(cls.image_folders)
         files = {f"instances_{folder}.json" for folder in folders}
@@ -241,9 +208,6 @@ class Coco(OfficialData):
         if not all((annotations / file).is_file() for file in files):
             with making_place(annotations) as making:
                 unpack(job.obtain(_ANNOTATIONS), making, lambda name: name.name if name.name in files else None)
-                absent = next((file for file in sorted(files) if not (making / file).is_file()), None)
-                if absent is not None:
-                    raise DataError(f"archive {_ANNOTATIONS.name} has no {absent}; expected COCO's annotations of 2014")
                 publish_into(making, annotations, files)
         for folder in folders:
             if not has_content(job.root / folder):
@@ -258,10 +222,7 @@ class Coco(OfficialData):
         return remarks
 
     def _render(self, folder: str) -> None:
-        """Write `annotations/<folder>/<image>.png`: class numbers 1 to 80 by the painting rule (fscs-protocol §2.2).
-
-        For other programs, which read such files; the suite paints label maps itself, three times as fast as decoding.
-        """
+        """Write `annotations/<folder>/<image>.png` for other programs (fscs-protocol §2.2); ours paint them faster."""
         origin = f"{sha256_file(self.annotation_file(folder))}\n{self.painting}"
         names = [path.stem for path in (self.root / folder).glob("*.jpg")]
         self._annotations(folder)  # which the threads share
@@ -270,7 +231,6 @@ class Coco(OfficialData):
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on images, annotations and lists in `root`; `lists` are folders of published lists."""
         complete = cls._check_parts(report, root)
         if report.usable:
             data = Coco(str(root), lists=[])
@@ -281,9 +241,9 @@ class Coco(OfficialData):
     @classmethod
     def _check_parts(cls, report: Report, root: Path) -> list[str]:
         """Report on the images and annotations that the data set needs; return which folders of images are complete."""
-        if report.attempt("folders", lambda: cls(str(root), lists=[])) is None:
+        data = report.attempt("folders", lambda: cls(str(root), lists=[]))
+        if data is None:
             return []
-        data = Coco(str(root), lists=[])
         report.ok("folders", str(data.root))
         complete = []
         for folder in cls.image_folders:
@@ -298,7 +258,6 @@ class Coco(OfficialData):
         return complete
 
     def _check_part(self, report: Report, folder: str) -> None:
-        """Report on the images of `folder` and their annotations."""
         instances = report.attempt(folder, lambda: self._annotations(folder))
         if instances is None:
             return
@@ -306,17 +265,11 @@ class Coco(OfficialData):
         report.count(folder, len(images), _IMAGES[folder], "photos")
         annotated = [f"{folder}/{name}" for name in instances.file_names]
         report.count(f"annotations/instances_{folder}.json", len(annotated), _IMAGES[folder], "images")
-        unlisted = sorted(images.difference(annotated))
-        if unlisted:
+        if unlisted := sorted(images.difference(annotated)):
             report.differs(folder, f"{len(unlisted)} photos without an entry in the annotations: {some(unlisted)}")
-        missing = sorted(set(annotated) - images)
-        if missing:
-            report.problem(
-                folder, f"{len(missing)} annotated images have no photo: {some(missing)}; expected one for each"
-            )
+        report_absent(report, folder, sorted(set(annotated) - images), "a photo for each annotated image")
 
         def stated(name: str) -> tuple[tuple[int, ...], Path]:
-            """Return the height and the width that the annotations give an image, and their file."""
             return tuple(instances.sizes[instances.rows[name.partition("/")[2]]].tolist()), instances.path
 
         there = [name for name in annotated if name in images]
@@ -326,8 +279,8 @@ class Coco(OfficialData):
 class CocoAll(JoinedFolds, Coco):
     """COCO's 80 classes without folds, as INSID3 tests them in its fold -1 (incontext-protocol §3.1).
 
-    The test lists of COCO-20i's four folds are joined, classes ascending. A class has the images of the first list in
-    which it has any. All classes are novel, so methods are tested without training.
+    The test lists of COCO-20i's four folds are joined, classes ascending. All classes are novel, so methods are tested
+    without training.
 
     Args:
         root: folder with COCO's images and annotations, as for `Coco`.
@@ -362,27 +315,15 @@ class CocoAll(JoinedFolds, Coco):
         """Return the official test lists of all four folds, joined; None if no folder has them."""
         if split != "val":
             return None
-        lists = [
-            read_official(self.lists, Coco.name, split, own, self.allow_unverified_lists) for own in range(Coco.folds)
-        ]
-        parts = [part for part in lists if part is not None]
-        if not parts:
-            return None
-        images_of: dict[int, Sequence[str]] = {}
-        for part in parts:
-            images_of = {**part.images_of, **images_of}
-        pairs = tuple((name, number) for number in sorted(images_of) for name in images_of[number])
-        joined = PairList(pairs, joined_origin([part.origin for part in parts]))
-        self.check_released(joined, split, fold)
-        return joined
+        joined = joined_lists([self.parted.released_pairs(split, place) for place in range(Coco.folds)])
+        return joined and PairList(tuple(sorted(joined.pairs, key=lambda pair: pair[1])), joined.origin)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
         self.require_images(IMAGE_FOLDER["val"], {name for name, _ in pairs})
         return super().list_origin(pairs, split, fold)
 
-    @property
+    @cached_property
     def parted(self) -> Coco:
-        """COCO-20i: the same data set with its four folds."""
         return Coco(str(self.root), self.lists, self.allow_unverified_lists)
 
 

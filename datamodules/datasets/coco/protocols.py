@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -18,6 +18,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.large_objects import SMALLEST_AREA, LargeObjects, read_large_objects
 from fsbench.data.list_substitutes import substitute_list
 from fsbench.data.segmentations import RASTERISED, RASTERISING, union_mask
+from fsbench.datamodules.check.report import some
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, IMAGE_FOLDER, Coco, CocoAll
 from fsbench.datamodules.kinds.official import OfficialImageLists
 from fsbench.datamodules.kinds.views import SEPARATOR, view_photo
@@ -38,15 +39,12 @@ View = TypeVar("View", bound=Coco)
 
 
 def _seen_as(kind: type[View], data: Coco) -> View:
-    """Return the data set as one of class `kind`, with the same folders."""
     return data if isinstance(data, kind) else kind(str(data.root), data.lists, data.allow_unverified_lists)
 
 
 @AugmentedSettings.register(Coco)
 class CocoAugmentedSettings(AugmentedSettings):
-    """Smallest object that the augmented settings of the protocol fscs add on COCO-20i, whose objects are small."""
-
-    threshold = 0.03
+    threshold = 0.03  # objects of COCO-20i are small
 
 
 @ImageLists.register(Coco)
@@ -61,26 +59,21 @@ class CocoImages(OfficialImageLists):
         released = find_image_list(data.lists, data.name, part, fold, lambda image: f"{image.parent.name}/{image.name}")
         if released is None:
             return None
-        data.check_images(set(released.names), IMAGE_FOLDER[part], f"the list {released.path}")
+        data.require_images(IMAGE_FOLDER[part], set(released.names))
         return replace(released, members=None)
 
 
 @KnownAbsence.register(Coco)
 class CocoAbsence(KnownAbsence):
-    """Which classes a COCO photo surely does not show, for tests in which half of the queries lack the class.
-
-    A photo surely does not show a class of which it has no annotation at all, not even of a covered object or a crowd.
-    """
+    """A photo surely lacks a class of which it has no annotation at all, not even of a covered object or a crowd."""
 
     data: Coco
     words = "no object of the class is annotated, and no crowd"
 
     def surely_lacks(self, name: str, number: int) -> bool:
-        objects, crowds = self.data.annotated_classes(name)
-        return number not in objects and number not in crowds
+        return not any(number in numbers for numbers in self.data.annotated_classes(name))
 
-    def is_whole(self, name: str, number: int) -> bool:
-        """Return whether the photo has no crowd region of class `number`, which label maps do not show."""
+    def is_whole(self, name: str, number: int) -> bool:  # label maps show no crowds
         return number not in self.data.annotated_classes(name)[1]
 
 
@@ -99,11 +92,7 @@ class CocoFirstPolygons(Coco):
 
 @ValidationImages.register(Coco)
 class CocoValidation(ValidationImages):
-    """The validation images of the protocol gfss on COCO (gfss.md §2).
-
-    They are the 40137 images of DIaM's list `gfss/coco/val.txt` if a folder of lists has it, else all images of
-    val2014, ordered by name.
-    """
+    """The 40137 images of DIaM's list `gfss/coco/val.txt`, without it all images, ordered by name (gfss.md §2)."""
 
     data: Coco
 
@@ -127,7 +116,7 @@ class CocoValidation(ValidationImages):
                 "again, or set allow_unverified_lists to use it and have the record say so",
                 data.name,
             )
-        data.check_images(set(names), IMAGE_FOLDER["val"], f"the list {path}")
+        data.require_images(FOLDER, set(names))
         return names, OFFICIAL if found == ORDER_SHA256 else UNVERIFIED
 
 
@@ -136,6 +125,17 @@ class CocoClassViews(Coco):
 
     def image_path(self, name: str) -> Path:
         return super().image_path(view_photo(name))
+
+    def named(self, name: str, known: Container[str]) -> tuple[str, int, str]:
+        """Return the photo, the class number and the annotation ("" for none) that an image name stands for."""
+        photo, _, rest = name.partition(SEPARATOR)
+        number, _, annotation = rest.partition(":")
+        if photo not in known or not number.isdecimal() or not 0 < int(number) <= len(CLASS_NAMES):
+            raise DataError(
+                f"{name[:200]} is not in {self.annotation_file(FOLDER)}; expected <image>{SEPARATOR}<class number>, "
+                "and of a support :<annotation>"
+            )
+        return photo, int(number), annotation
 
 
 class CocoLargeObjects(CocoClassViews):
@@ -153,33 +153,23 @@ class CocoLargeObjects(CocoClassViews):
         objects = read_large_objects(self.annotation_file(FOLDER))
         names = [name for _, name in objects.categories]
         if names != list(CLASS_NAMES):
-            place = next((i for i, name in enumerate(names[: len(CLASS_NAMES)]) if name != CLASS_NAMES[i]), 0)
-            found = (
-                f"{len(names)} categories" if len(names) != len(CLASS_NAMES) else f"{names[place]!r} as {place + 1}."
-            )
             raise DataError(
-                f"annotation file {objects.path} has {found}; expected COCO's {len(CLASS_NAMES)} categories in their "
-                "order, which folds go by; fetch the file again"
+                f"annotation file {objects.path} has {len(names)} categories, {some(names, 3)}; expected COCO's "
+                f"{len(CLASS_NAMES)} in their order, which folds go by; fetch the file again"
             )
         return objects
 
     def label_map(self, name: str) -> np.ndarray:
         if SEPARATOR not in name:
             return super().label_map(name)
-        file_name, number = name.partition("/")[2].split(SEPARATOR, 1)
         objects = self.large_objects
-        if file_name not in objects.image_ids or not number.isdecimal() or not 0 < int(number) <= len(CLASS_NAMES):
-            raise DataError(
-                f"{file_name}{SEPARATOR}{number} is not in {objects.path}; expected <image>{SEPARATOR}<class number>"
-            )
-        mask = objects.mask(objects.image_ids[file_name], objects.categories[int(number) - 1][0])
-        return mask.astype(np.uint8) * np.uint8(int(number))
+        file_name, number, _ = self.named(name.partition("/")[2], objects.image_ids)
+        mask = objects.mask(objects.image_ids[file_name], objects.categories[number - 1][0])
+        return mask.astype(np.uint8) * np.uint8(number)
 
 
 @LargeObjectTest.register(Coco)
 class CocoTest(LargeObjectTest):
-    """COCO's test of the protocol fssdino: for each class, the images that show a large object of it."""
-
     data: Coco
 
     def view(self) -> CocoLargeObjects:
@@ -188,13 +178,13 @@ class CocoTest(LargeObjectTest):
     def images(self, fold: int) -> LargeObjectImages:
         data = self.view()
         objects = data.large_objects
-        images_of = {}
+        images_of: dict[int, Sequence[str]] = {}
         for number in data.test_classes(fold):
             ids = objects.images_of[objects.categories[number - 1][0]]
             images_of[number] = [f"{FOLDER}/{objects.images[i].file_name}{SEPARATOR}{number}" for i in ids]
         data.require_images(FOLDER, {view_photo(name) for names in images_of.values() for name in names})
         origin = f"drawn from {objects.path.name} (sha256 {objects.sha256})"  # no checksum of the file is published
-        return LargeObjectImages(dict(images_of), origin, objects.sha256)
+        return LargeObjectImages(images_of, origin, objects.sha256)
 
 
 class AnnotatedObject(NamedTuple):
@@ -210,12 +200,7 @@ class AnnotatedObject(NamedTuple):
 
 
 class AnnotatedObjects:
-    """The objects of a COCO annotation file, in the order of the file.
-
-    Args:
-        objects: all objects.
-        categories: ids of the categories, ascending; a class number is a position in this list, from 1.
-    """
+    """The objects of a COCO annotation file, in its order; a class number is a place in `categories`, from 1."""
 
     def __init__(self, objects: Iterable[AnnotatedObject], categories: Sequence[int]):
         self.number = {category: number for number, category in enumerate(categories, 1)}
@@ -229,11 +214,7 @@ class AnnotatedObjects:
             self.by_id[item.id] = item
 
     def pools(self, name_of: Callable[[int], str]) -> BoxPools:
-        """Return the possible queries and supports of each class, in the order of a CPython set of their image ids.
-
-        Args:
-            name_of: function from an image id to the image's name.
-        """
+        """Return the possible queries and supports of each class, in the order of a CPython set of their image ids."""
         targets, supports = {}, {}
         for number, items in self.of_class.items():
             order = list({item.image for item in items})
@@ -254,15 +235,7 @@ class AnnotatedObjects:
 def load_objects(
     objects: AnnotatedObjects, number: int, supports: Sequence[int], has_pixels: bool, rng: random.Random
 ) -> list[AnnotatedObject] | None:
-    """Draw one object of class `number` in each support image; None, without drawing, if the query's mask is empty.
-
-    Args:
-        objects: the objects of the annotation file.
-        number: the class number.
-        supports: image ids of the supports.
-        has_pixels: whether the query's mask has pixels.
-        rng: the random generator.
-    """
+    """Draw one object of class `number` in each support image; None, without drawing, if the query's mask is empty."""
     return [rng.choice(objects.large(image, number)) for image in supports] if has_pixels else None
 
 
@@ -292,21 +265,17 @@ class CocoBoxData(CocoClassViews):
                 for image in content["images"]
             }
             objects = AnnotatedObjects(map(_object, content["annotations"]), categories)
-            unknown = next((item for item in objects.by_id.values() if item.image not in images), None)
-            if unknown is not None:
-                raise ValueError(f"annotation {unknown.id} is on image {unknown.image}, which is not listed")
         return objects, images, sha256_file(path)
 
     @cached_property
     def image_ids(self) -> dict[str, int]:
-        """{image name: image id}."""
         return {name: number for number, (name, _, _) in self.annotations[1].items()}
 
     def label_map(self, name: str) -> np.ndarray:
         if SEPARATOR not in name:
             return super().label_map(name)
-        number, image, _ = self.parts(name)
-        return self.mask(image, number).astype(np.uint8) * np.uint8(number)
+        photo, number, _ = self.named(name, self.image_ids)
+        return self.mask(self.image_ids[photo], number).astype(np.uint8) * np.uint8(number)
 
     def mask(self, image: int, number: int) -> np.ndarray:
         """Return the union (H, W) bool of the objects of class `number`, without crowds, in image `image` (an id)."""
@@ -318,23 +287,6 @@ class CocoBoxData(CocoClassViews):
             raise DataError(
                 f"{self.annotation_file(FOLDER)} has an unusable mask on {name} ({error}); fetch the file again"
             ) from error
-
-    def parts(self, name: str) -> tuple[int, int, int | None]:
-        """Return the class number, image id and annotation id (or None) that an image name stands for.
-
-        Raises:
-            DataError: the annotation file lacks the class, the image or the annotation.
-        """
-        photo, _, rest = name.partition(SEPARATOR)
-        number, _, annotation = rest.partition(":")
-        objects = self.annotations[0]
-        known = photo in self.image_ids and number.isdecimal() and 0 < int(number) <= len(CLASS_NAMES)
-        if not known or (annotation and not (annotation.isdecimal() and int(annotation) in objects.by_id)):
-            raise DataError(
-                f"{name[:200]} is not in {self.annotation_file(FOLDER)}; expected <image>{SEPARATOR}<class number>, "
-                "and of a support :<annotation>"
-            )
-        return int(number), self.image_ids[photo], int(annotation) if annotation else None
 
 
 def _object(entry: dict[str, Any]) -> AnnotatedObject:
@@ -382,8 +334,8 @@ class CocoBoxes(BoxTest):
 
     def box(self, name: str, number: int, mask: np.ndarray) -> Box | None:
         data = self.view()
-        annotation = data.parts(name)[2]
-        return None if annotation is None else data.annotations[0].by_id[annotation].box
+        annotation = data.named(name, data.image_ids)[2]
+        return data.annotations[0].by_id[int(annotation)].box if annotation else None
 
 
 ImageLists.exclude(CocoAll)  # its lists are those of four folds

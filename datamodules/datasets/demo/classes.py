@@ -8,10 +8,8 @@ import numpy as np
 from fsbench.datamodules.datasets.demo.patterns import PATTERNS
 from fsbench.datamodules.datasets.demo.shapes import SHAPES
 
-DEMO_CLASSES = 20
-"""Number of classes of the demo, numbered from 1."""
-FOLD = 5
-"""Classes of a fold."""
+DEMO_CLASSES, FOLD = 20, 5
+"""Number of classes of the demo, numbered from 1, and of a fold."""
 PRETRAIN_START = 101
 """First class number of the backbone's pre-training."""
 
@@ -27,8 +25,8 @@ class ObjectClass:
 
     Attributes:
         number: the class number, from 1.
-        shape: name of the outline, a key of `fsbench.datamodules.datasets.demo.shapes.SHAPES`.
-        pattern: name of the texture, a key of `fsbench.datamodules.datasets.demo.patterns.PATTERNS`.
+        shape: name of the outline, a key of `SHAPES`.
+        pattern: name of the texture, a key of `PATTERNS`.
         periods: periods of the texture per radius.
         hue: hue of the first color in [0, 1); single objects differ widely from it.
         hue_step: distance to the second color's hue.
@@ -45,7 +43,6 @@ class ObjectClass:
 
     @property
     def name(self) -> str:
-        """Name of the class, such as "striped disc"."""
         return f"{self.pattern} {self.shape}"
 
 
@@ -66,8 +63,6 @@ def object_class(number: int) -> ObjectClass:
     Classes 1 to 20 are the demo's; classes from 21 on never share both shape and texture with a class of the demo.
     Their 100 combinations of shape and texture repeat every 100 numbers, with another palette and texture scale.
     """
-    if number < 1:
-        raise ValueError(f"class numbers start at 1, found {number}")
     demo, others = _combinations()
     shape, pattern = demo[number - 1] if number <= DEMO_CLASSES else others[(number - PRETRAIN_START) % len(others)]
     rng = np.random.RandomState([7, number])

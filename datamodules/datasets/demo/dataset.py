@@ -29,7 +29,6 @@ MIN_PIXELS = 60
 DESCRIPTION = "folds.yaml"
 """File that describes the data set; its first line is the stamp."""
 
-
 PER_CLASS = 30
 """Images of a class for classification: more than the 5 supports and 15 queries of an episode."""
 IMAGES_DESCRIPTION = "generated.txt"
@@ -39,24 +38,13 @@ _IMAGES_VERSION, _IMAGES_STREAM = 1, 2
 
 
 def drawn_dataset(seed: int = 0, train: int = TRAIN, val: int = VAL) -> DrawnFolder:
-    """Return the description of the folder that the demo for segmentation is generated into.
-
-    Args:
-        seed: seed of the scenes.
-        train: number of training images.
-        val: number of validation images.
-    """
+    """Return the description of the folder that the demo for segmentation is generated into."""
     line = f"{STAMP}.dataset: version {VERSION}, seed {seed}, {train} training and {val} validation images"
     return DrawnFolder(DESCRIPTION, line, partial(_write, line=line, seed=seed, train=train, val=val))
 
 
 def drawn_images(seed: int = 0, per_class: int = PER_CLASS) -> DrawnFolder:
-    """Return the description of the folder that the demo for classification is generated into.
-
-    Args:
-        seed: seed of the images.
-        per_class: number of images of each class.
-    """
+    """Return the description of the folder that the demo for classification is generated into."""
     line = f"{STAMP}.photos: version {_IMAGES_VERSION}, seed {seed}, {per_class} photos of each class"
     return DrawnFolder(IMAGES_DESCRIPTION, line, partial(_write_images, line=line, seed=seed, per_class=per_class))
 
@@ -80,7 +68,6 @@ def scene_classes(seed: int, count: int) -> list[list[int]]:
 
 
 def _write_images(folder: Path, line: str, seed: int, per_class: int) -> None:
-    """Draw all images of one object into the empty `folder`."""
     # spared until it is needed
     from PIL import Image
     from tqdm import tqdm
@@ -95,7 +82,6 @@ def _write_images(folder: Path, line: str, seed: int, per_class: int) -> None:
 
 
 def _write(folder: Path, line: str, seed: int, train: int, val: int) -> None:
-    """Draw all scenes into the empty `folder`."""
     # spared until it is needed
     from PIL import Image
     from tqdm import tqdm
@@ -117,7 +103,6 @@ def _write(folder: Path, line: str, seed: int, train: int, val: int) -> None:
 
 
 def _description(first_line: str) -> str:
-    """Return the content of `folds.yaml`."""
     names = [object_class(number).name for number in range(1, DEMO_CLASSES + 1)]
     folds = [list(range(first, first + FOLD)) for first in FOLD_STARTS]
     return f"""{first_line}

@@ -12,8 +12,6 @@ from fsbench.datamodules.datasets.imagefolder import ImageFolder
 class Demo(Folder, Drawn):
     """The demo dataset in `root`: 20 classes, four folds of five.
 
-    The files are generated where they are absent (some seconds).
-
     Args:
         root: folder of the dataset; its parent is created. If it holds a demo of other arguments or of another version,
             that demo stays, and a folder beside it is used, such as `data/demo-1-7-500-1000` for seed 7.

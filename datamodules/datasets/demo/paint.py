@@ -28,7 +28,6 @@ class Pose:
 
     @property
     def radius(self) -> float:
-        """Radius in pixels of the disc of the same area."""
         return float(self.radius_x * self.radius_y) ** 0.5
 
 
@@ -51,7 +50,6 @@ class Stencil:
 
     @property
     def covered(self) -> np.ndarray:
-        """Mask (h, w) bool of the window's pixels that belong to the object."""
         return self.opacity > 0.5
 
 
@@ -71,33 +69,17 @@ def stencil(pose: Pose, outline: Outline, height: int, width: int) -> Stencil:
 def texture(
     shape: Stencil, pattern: Pattern, periods: float, turn: float, colors: Colors, table: np.ndarray
 ) -> np.ndarray:
-    """Return the colors (h, w, 3) of a texture over an object's window.
-
-    Args:
-        shape: the region that the object covers.
-        pattern: the texture.
-        periods: periods of the texture per radius.
-        turn: rotation of the texture against the outline in radians.
-        colors: first and second color.
-        table: (16, 16) random numbers in [0, 1) that some textures use.
-    """
+    """Return the colors (h, w, 3) of a texture over an object's window; `turn` rotates it against the outline."""
     u, v = _turned(shape, turn)
     return two_tone(pattern(u, v, shape.distance, periods, table), colors)
 
 
 def shading(shape: Stencil, turn: float, colors: Colors) -> np.ndarray:
-    """Return colors (h, w, 3) that run smoothly from the first to the second color across an object.
-
-    Args:
-        shape: the region that the object covers.
-        turn: direction of the change against the outline in radians.
-        colors: first and second color.
-    """
+    """Return colors (h, w, 3) that run smoothly from the first to the second across an object, in direction `turn`."""
     return two_tone(np.clip(0.5 + 0.3 * _turned(shape, turn)[0], 0, 1), colors)
 
 
 def _turned(shape: Stencil, turn: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the stencil's coordinates, rotated by `turn` radians."""
     cosine, sine = np.cos(turn), np.sin(turn)
     return cosine * shape.x + sine * shape.y, cosine * shape.y - sine * shape.x
 
@@ -126,6 +108,5 @@ def smooth_noise(rng: np.random.RandomState, height: int, width: int, cells: int
 
 
 def _interpolation(length: int, cells: int) -> np.ndarray:
-    """Return the matrix (length, cells) of linear interpolation."""
     position = np.linspace(0, cells - 1, length)[:, None] - np.arange(cells)
     return np.maximum(0, 1 - np.abs(position))

@@ -12,8 +12,7 @@ Pattern = Callable[[np.ndarray, np.ndarray, np.ndarray, float, np.ndarray], np.n
 
 
 def _step(wave: np.ndarray, softness: float = 0.25) -> np.ndarray:
-    """Return 0 or 1 by the sign of `wave`, with a soft edge, so that fine textures do not alias."""
-    return np.clip(0.5 + wave / (2 * softness), 0, 1)
+    return np.clip(0.5 + wave / (2 * softness), 0, 1)  # a soft edge: fine textures do not alias
 
 
 def _zigzag(x: np.ndarray, y: np.ndarray, d: np.ndarray, f: float, table: np.ndarray) -> np.ndarray:

@@ -34,14 +34,13 @@ class _Scene:
         self.numbers: list[int] = []
 
     def admits(self, shape: Stencil) -> bool:
-        """Return True if every object so far stays visible when `shape` is laid on top."""
         count = len(self.areas) + 1
         region = self.owner[shape.window]
         visible = np.bincount(self.owner.ravel(), minlength=count) - np.bincount(region[shape.covered], minlength=count)
         return bool((visible[1:] >= MIN_VISIBLE * np.array(self.areas)).all())
 
     def add(self, shape: Stencil, color: np.ndarray, number: int, area: float) -> None:
-        """Lay an object of class `number` on top; 0 is a distractor, which takes pixels and owns none."""
+        # class 0 is a distractor, which takes pixels and owns none
         lay(self.canvas, shape, color)
         if number:
             self.areas.append(area)
@@ -49,13 +48,9 @@ class _Scene:
         self.owner[shape.window][shape.covered] = len(self.areas) if number else 0
 
     def labels(self) -> np.ndarray:
-        """Return the label map (H, W) uint8: class numbers, 255 within a pixel of an object's edge."""
         labels = np.array([0, *self.numbers], np.uint8)[self.owner]
         edge = np.zeros(labels.shape, bool)
-        for ahead, behind in (
-            ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
-            ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
-        ):
+        for ahead, behind in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
             change = self.owner[ahead] != self.owner[behind]
             edge[ahead] |= change
             edge[behind] |= change
@@ -88,7 +83,6 @@ def draw_scene(seed: int | Sequence[int], classes: Sequence[int]) -> tuple[np.nd
 
 
 def _add_object(rng: np.random.RandomState, scene: _Scene, kind: ObjectClass) -> None:
-    """Draw one object of class `kind` into the scene, if there is room for it."""
     height, width = scene.owner.shape
     share = float(np.exp(rng.uniform(np.log(AREA[0]), np.log(AREA[1]))))
     for attempt in range(_TRIES):
@@ -101,20 +95,13 @@ def _add_object(rng: np.random.RandomState, scene: _Scene, kind: ObjectClass) ->
 
 
 def _pose(rng: np.random.RandomState, shape: str, share: float, height: int, width: int) -> Pose:
-    """Draw a position, sizes for `share` of the image, and a rotation."""
     radius = max((share * height * width / unit_area(shape)) ** 0.5, MIN_RADIUS)
     stretch = rng.uniform(0.8, 1.25) ** 0.5
-    return Pose(
-        x=rng.uniform(0, width),
-        y=rng.uniform(0, height),
-        radius_x=radius * stretch,
-        radius_y=radius / stretch,
-        angle=rng.uniform(-0.5, 0.5),
-    )
+    x, y, angle = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(-0.5, 0.5)
+    return Pose(x, y, radius * stretch, radius / stretch, angle)
 
 
 def _appearance(rng: np.random.RandomState, kind: ObjectClass, shape: Stencil, pose: Pose) -> np.ndarray:
-    """Draw the texture of one object: colors (h, w, 3) over its stencil."""
     # finer than 4.5 pixels a period would not survive the drawing
     periods = min(kind.periods * rng.uniform(0.85, 1.15), pose.radius / 4.5)
     turn = rng.uniform(-0.3, 0.3)
@@ -122,7 +109,6 @@ def _appearance(rng: np.random.RandomState, kind: ObjectClass, shape: Stencil, p
 
 
 def _colors(rng: np.random.RandomState, kind: ObjectClass) -> Colors:
-    """Draw the two colors of one object of class `kind`."""
     hue = kind.hue + rng.uniform(-0.08, 0.08)
     saturations = rng.uniform(0.3, 0.95, 2)
     dark, bright = rng.uniform(0.12, 0.45), rng.uniform(0.65, 1.0)
@@ -132,7 +118,6 @@ def _colors(rng: np.random.RandomState, kind: ObjectClass) -> Colors:
 
 
 def _develop(rng: np.random.RandomState, canvas: np.ndarray) -> np.ndarray:
-    """Light the canvas unevenly, tint it, add sensor noise and round it to (H, W, 3) uint8."""
     height, width = canvas.shape[:2]
     direction = rng.uniform(0, 2 * np.pi)
     rows, columns = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]

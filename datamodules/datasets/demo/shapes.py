@@ -72,11 +72,7 @@ def unit_area(name: str) -> float:
 
 
 def blob(bumps: np.ndarray) -> Outline:
-    """Return an irregular closed outline.
-
-    Args:
-        bumps: (n,) complex, amplitude and phase of the radius' harmonics 2 to n + 1.
-    """
+    """Return an irregular closed outline; `bumps` (n,) complex are the radius' harmonics 2 to n + 1."""
 
     def outline(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         radius = np.hypot(x, y)

@@ -18,8 +18,7 @@ _PATIENCE_SECONDS = 0.2
 """Time between two looks at a folder that another process makes."""
 
 
-def first_line(file: Path) -> str:
-    """Return the first line of `file`; empty if it cannot be read."""
+def _first_line(file: Path) -> str:
     try:
         with file.open(encoding="utf-8") as lines:
             return lines.readline().rstrip("\n")
@@ -29,34 +28,26 @@ def first_line(file: Path) -> str:
 
 @dataclass(frozen=True)
 class DrawnFolder:
-    """Description of a folder whose files fsbench generates.
-
-    Attributes:
-        file: name of a file in the folder, whose first line states how the folder was made.
-        line: the first line of `file`; a folder in which the line differs holds something else.
-        write: function that fills a folder, including `file`, overwriting files of the same names.
-    """
+    """A folder that `write` fills, whose `file` has `line` as its first; where the line differs is something else."""
 
     file: str
     line: str
     write: Callable[[Path], None]
 
     def is_in(self, root: Path) -> bool:
-        """Return whether `root` already holds the files that `make` would write."""
-        return first_line(root / self.file) == self.line
+        return _first_line(root / self.file) == self.line
 
     def place(self, root: Path) -> Path:
         """Return `root`, or a folder beside it if `root` holds a demo made with other settings.
 
         The name of a folder beside `root` ends with the numbers of `line`: version, seed and numbers of images.
         """
-        present = first_line(root / self.file)
+        present = _first_line(root / self.file)
         if present == self.line or not present.startswith(STAMP):
             return root
         return root.with_name("-".join([root.name, *self._numbers]))
 
     def ensure(self, root: Path) -> Path:
-        """Return the folder to use for `root`; its files are generated if they are missing."""
         folder = self.place(root)
         self.make(folder)
         return folder
@@ -66,9 +57,6 @@ class DrawnFolder:
 
         The folder is made beside `root` and renamed at the end. So an interrupted generation leaves nothing that looks
         complete.
-
-        Raises:
-            DataError: the folder holds something else, or its parent cannot be written to.
         """
         while not self.is_in(root):
             if root.is_file() or (root.is_dir() and any(root.iterdir())):

@@ -357,19 +357,10 @@ def test_the_lists_of_four_folds_are_one(nine: Path) -> None:
         pair_list(CocoAll(str(nine)), "val", 0)
 
 
-def test_a_class_has_the_images_of_the_first_list_that_names_some(nine: Path) -> None:
-    path = nine / "lists/coco/val/fold3.pkl"
-    lists = pickle.loads(path.read_bytes())
-    path.write_bytes(pickle.dumps(lists | {0: [f"val2014/{PHOTO(5)}"], 30: [f"val2014/{PHOTO(6)}"]}))
-    images_of = pair_list(CocoAll(str(nine), allow_unverified_lists=True), "val", 0).images_of
-    assert [*images_of[1]] == [f"val2014/{PHOTO(n)}" for n in (18, 9, 0)]
-    assert [*images_of[31]] == [f"val2014/{PHOTO(6)}"]
-
-
 @pytest.mark.slow(2)
 def test_official_episodes_are_those_of_the_rule(real_data: Path, tmp_path: Path, monkeypatch) -> None:
     """From the authors' lists, whose photos are not needed for drawing."""
-    monkeypatch.setattr(CocoAll, "check_images", lambda *_: None)
+    monkeypatch.setattr(Coco, "require_images", lambda *_: None)
     (tmp_path / "val2014").mkdir()
     save_coco(tmp_path, "val2014", {PHOTO(1): (60, 80, [])})
     data = CocoAll(str(tmp_path), lists=[str(real_data / "official-lists")])

@@ -116,8 +116,8 @@ def test_missing_folders_and_images_are_named(root: Path, lists: str) -> None:
 
 def test_foreign_folder_is_refused(tmp_path: Path, lists: str) -> None:
     save_class(tmp_path / "other", "unknown")
-    with pytest.raises(DataError, match="no folder of a listed class"):
-        Fss1000(str(tmp_path / "other"), [lists], allow_missing=True)
+    with pytest.raises(DataError, match="no image of fss1000 qualifies"):
+        pair_list(Fss1000(str(tmp_path / "other"), [lists], allow_missing=True), "val", 0)
 
 
 @pytest.mark.parametrize("inner", ["FSS-1000", "fewshot_data", "fewshot_data/fewshot_data"])
@@ -170,7 +170,6 @@ def test_altered_lists_are_refused(root: Path, tmp_path: Path) -> None:
     ("names", "message"),
     [
         ({**NAMES, "val": ["axe"]}, "the class axe is twice"),
-        ({**NAMES, "val": ["../axe"]}, r"has the line '\.\./axe'"),
         ({"trn": ["axe"], "val": ["bus"]}, r"test\.txt does not exist"),
     ],
 )

@@ -193,7 +193,7 @@ def test_coco_draws_an_object_of_each_support_and_crowds_are_no_truth(tmp_path):
         assert truth.sum() == (1600 if int(episode.query[8]) % 4 == 0 else 3200)
     assert len(drawn) > 8
     with pytest.raises(DataError, match=r"is not in .*instances_val2014\.json; expected <image>@<class number>"):
-        view.label_map("val2014/0.jpg@1:999")
+        view.label_map("val2014/0.jpg@81")
     again = PROTOCOL.manifest(data, Task(0, shot=2, episodes=5))
     assert again.episodes == manifest.episodes[:5]
 
