@@ -26,8 +26,8 @@ class ChaosT2(Volumes):
     """Abdominal MR scans of CHAOS (T2-SPIR): folds 0 to 4 test the kidneys, 5 to 9 liver and spleen, in the same scans.
 
     Args:
-        root: Folder with `image_<id>.nii.gz`, `label_<id>.nii.gz`, `superpix-MIDDLE_<id>.nii.gz` and `classmap_1.json`;
-            or a folder that holds this one as `chaos_MR_T2_normalized` or `CHAOST2/chaos_MR_T2_normalized`.
+        root: Folder of prepared scans, or one that holds it as `chaos_MR_T2_normalized` or
+            `CHAOST2/chaos_MR_T2_normalized`.
     """
 
     name = "chaost2"
@@ -57,14 +57,9 @@ class ChaosT2(Volumes):
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Unpack CHAOS's archive and preprocess its scans into `<root>/chaos_MR_T2_normalized`; return remarks.
-
-        Raises:
-            DataError: the archive is not available, or lacks slices or label maps.
-        """
+        """Unpack CHAOS's archive and preprocess its scans into `<root>/chaos_MR_T2_normalized`; return remarks."""
 
         def place(name: PurePosixPath) -> str | None:
-            """Return `<id>/<folder>/<file>` of a T2-SPIR slice or its label map; None for the rest of the archive."""
             found = re.search(rf"(?:^|/)MR/(\d+)/T2SPIR/((?:{DICOM}|{TRUTH})/[^/]+\.(?:dcm|png))$", str(name))
             return f"{found[1]}/{found[2]}" if found else None
 
@@ -82,20 +77,15 @@ def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
 
     Args:
         folder: the scan's folder with `DICOM_anon/<name>-<number>.dcm` and `Ground/<name>-<number>.png`.
-
-    Raises:
-        DataError: there are no slices, a file has no number or the number of another file, a slice has no label map or
-            a label map no slice, both differ in size, or a file cannot be read.
     """
     # spared until it is needed
     import SimpleITK as sitk
 
     slices, truths = _by_number(folder / DICOM, ".dcm"), _by_number(folder / TRUTH, ".png")
     if not slices or slices.keys() != truths.keys():
-        single = f" (only one of both has the number {min(slices.keys() ^ truths.keys())})" if slices else ""
         raise DataError(
-            f"{folder} has {len(slices)} slices and {len(truths)} label maps{single}; expected a label map of each "
-            "slice's number; get CHAOS again"
+            f"{folder} has {len(slices)} slices and {len(truths)} label maps; expected a label map of each slice's "
+            "number; get CHAOS again"
         )
     numbers = sorted(slices)
     try:
@@ -107,31 +97,12 @@ def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
             "DICOM files of CHAOS; get them again"
         ) from error
     image = sitk.Flip(image, (False, True, False))
-    width, height, _ = image.GetSize()
-    grey = [read_shades(truths[number])[::-1, :, 0] for number in numbers]
-    for number, one in zip(numbers, grey, strict=True):
-        if one.shape != (height, width):
-            raise DataError(
-                f"{truths[number]} has {one.shape[1]} x {one.shape[0]} pixels, its slice {width} x {height}; expected "
-                "one size; get CHAOS again"
-            )
-    shades = np.stack(grey)
+    shades = np.stack([read_shades(truths[number])[::-1, :, 0] for number in numbers])
     labels = np.unique(shades, return_inverse=True)[1].reshape(shades.shape).astype(np.uint8)
     return image, with_geometry(labels, image)
 
 
 def _by_number(folder: Path, suffix: str) -> dict[int, Path]:
-    """Return the files of a folder by the number behind the last hyphen of their names.
-
-    Raises DataError where a name has none, or two have the same.
-    """
-    found: dict[int, Path] = {}
-    for path in sorted(folder.glob(f"*{suffix}")):
-        number = re.fullmatch(r".*-(\d+)", path.stem)
-        if number is None or int(number[1]) in found:
-            raise DataError(
-                f"{path} has {'no number' if number is None else 'the number of another file'}; expected names such as "
-                f"IMG-0002-00001{suffix}, each with a number of its own; get CHAOS again"
-            )
-        found[int(number[1])] = path
-    return found
+    """Return the files of a folder by the number behind the last hyphen of their names."""
+    named = ((path, re.fullmatch(r".*-(\d+)", path.stem)) for path in sorted(folder.glob(f"*{suffix}")))
+    return {int(number[1]): path for path, number in named if number}

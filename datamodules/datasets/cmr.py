@@ -6,19 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from fsbench.base.errors import DataError
 from fsbench.data.source import ByHand, Source
 from fsbench.data.volume_io import read_image, read_labels
 from fsbench.datamodules.kinds.volumes import Volumes
 from fsbench.datamodules.prepare.job import Job
-from fsbench.datamodules.prepare.volumes import (
-    MR_THRESHOLD,
-    RawScan,
-    as_array,
-    numbered,
-    prepare_mr,
-    with_geometry,
-)
+from fsbench.datamodules.prepare.volumes import MR_THRESHOLD, RawScan, as_array, numbered, prepare_mr, with_geometry
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -35,10 +27,8 @@ class Cmr(Volumes):
     """Cardiac MR scans of MS-CMRSeg (bSSFP): folds 0 to 4 test all three classes, in other scans each.
 
     Args:
-        root: Folder with `image_<id>.nii.gz` and `label_<id>.nii.gz`, and for training on superpixels
-            `superpix-MIDDLE_<id>.nii.gz`; or a folder that holds this one as `cmr_MR_normalized`. Without
-            `classmap_1.json` the labels tell which slices show a class; the folder must then have that name, as scans
-            that were not prepared have files of the same names.
+        root: Folder of prepared scans, or one that holds it as `cmr_MR_normalized`. Without `classmap_1.json` the
+            labels tell which slices show a class; the folder must then have that name.
     """
 
     name = "cmr"
@@ -71,20 +61,13 @@ class Cmr(Volumes):
 
         Superpixels are made as those of CHAOS: that rule, and the threshold of the patient's mask, are of no program
         that has cardiac scans.
-
-        Raises:
-            DataError: the scans are not in the root or the folder of `--from`, are not 1 to 35, or lack labels.
         """
         place = job.source or job.root
         folder = place / SCANS if (place / SCANS).is_dir() else place
-        files = {found[1]: file for file in folder.glob("image_*.nii.gz") if (found := _ID.fullmatch(file.name))}
-        for file in files.values():
-            if not _labels_of(file).is_file():
-                raise DataError(
-                    f"{file.parent} has {file.name} and no {_labels_of(file).name}; expected the labels of each scan "
-                    "beside it; add the file, or take scans without labels away"
-                )
-        scans = [RawScan(scan, files[scan], read_scan) for scan in sorted(files, key=int)]
+        found = sorted(
+            (int(id_[1]), file) for file in folder.glob("image_*.nii.gz") if (id_ := _ID.fullmatch(file.name))
+        )
+        scans = [RawScan(str(number), file, read_scan) for number, file in found if _labels_of(file).is_file()]
         return cls.prepare_files(job, scans, partial(prepare_mr, spacing=SPACING), MR_THRESHOLD)
 
 
@@ -96,10 +79,6 @@ def _labels_of(file: Path) -> Path:
 
 
 def read_scan(file: Path) -> tuple["sitk.Image", "sitk.Image"]:
-    """Read a scan of MS-CMRSeg and the labels beside it, as volumes; labels become class numbers.
-
-    Raises:
-        DataError: the scan or its labels are absent or cannot be read.
-    """
+    """Read a scan of MS-CMRSeg and the labels beside it, as volumes; labels become class numbers."""
     labels = read_labels(_labels_of(file))
     return read_image(file), with_geometry(numbered(as_array(labels), CODES), labels)

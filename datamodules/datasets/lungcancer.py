@@ -23,14 +23,7 @@ SCAN, MASK = "hu_array", "mask"
 
 
 def _write_slices(job: Job, tables: Sequence[Path], unpacked: Path, making: Path) -> list[str]:
-    """Turn the authors' tables into images and masks.
-
-    Grey values are those of the authors' program: from 0 to 255 between the least and the largest value of all training
-    slices, cut to whole numbers of 8 bits.
-    """
     rows = [read_columns(table, (SCAN, MASK), unpacked) for table in tables]
-    if not rows[0]:
-        raise DataError(f"{tables[0]} has no slices; expected some; fetch it again")
     low, high = min(row[SCAN].min() for row in rows[0]), max(row[SCAN].max() for row in rows[0])  # of the scans' type
     for part, table, own in zip(PARTS, tables, rows, strict=True):
         for kind in ("images", "masks"):
@@ -73,9 +66,7 @@ class LungCancer(TwoLists):
 def grey_values(scan: np.ndarray, low: Any, high: Any) -> np.ndarray:
     """Return a slice (H, W) as 8-bit grey values: 0 at `low`, 255 at `high`, beyond them what is left of 8 bits.
 
-    Args:
-        scan: the slice, any real type.
-        low, high: the least and the largest value of the training slices, of the same type.
+    `low` and `high` are the least and the largest value of the training slices, of the slice's own type.
     """
     if high == low:
         return np.zeros(scan.shape, np.uint8)

@@ -51,13 +51,12 @@ class Verified(NamedTuple):
 
 
 class OwnFile(NamedTuple):
-    """Content of LVIS's own annotation file: objects, and which categories annotators checked in each photo.
+    """Content of LVIS's own annotation file; without objects, if they were not read.
 
     Attributes:
         verified: {photo name `val2017/….jpg`: what annotators checked in it}.
-        names: {category id: name}, ascending; empty if objects were not read.
-        categories: {category id: {photo: {'annotations': its objects of the category}}}, in the order of `names`; a
-            category without an object in the file has no photos.
+        names: {category id: name}, ascending.
+        categories: {category id: {photo: {'annotations': its objects of the category}}}, in the order of `names`.
     """
 
     verified: dict[str, Verified]
@@ -107,7 +106,6 @@ class Lvis(CocoViews):
         require_folder(self.source, self.root, (), (self.file, "coco"), expected)
 
     def require_list(self) -> None:
-        """Raise DataError if the authors' list of annotations is absent; published tests draw in its order."""
         if self.file != FILE:
             raise self.source.missing(
                 f"{self.root} has {self.file} and no {FILE}, whose order decides the episodes of the published tests; "
@@ -126,11 +124,8 @@ class Lvis(CocoViews):
             return self._own.categories
         content = read_annotation_pickle(self.root / FILE, _FORM)
         with self._reading():
-            if not isinstance(content, Mapping) or not content:
-                raise ValueError(f"it holds {type(content).__name__}")
             for key, images in content.items():
-                named = isinstance(images, Mapping) and all(isinstance(name, str) for name in images)
-                if type(key) is not int or not named:
+                if type(key) is not int or not isinstance(images, Mapping):
                     raise ValueError(f"its entry {reprlib.repr(key)} is no category with images")
                 if images and not isinstance(next(iter(images.values()))["annotations"], list):
                     raise ValueError(f"category {key} has images without annotations")
@@ -152,16 +147,11 @@ class Lvis(CocoViews):
         return {key: number for number, key in enumerate(self.categories, start=1)}
 
     def category(self, number: int) -> int:
-        """Return the category id of class `number`."""
         return self._ids[number - 1]
 
     @cached_property
     def verified(self) -> Mapping[str, Verified]:
-        """{photo: categories that annotators checked in it}, from LVIS's own file.
-
-        Raises:
-            DataError: LVIS's own file is absent, or contradicts the authors' list.
-        """
+        """{photo: categories that annotators checked in it}, from LVIS's own file, which must fit the list."""
         verified = self._own.verified
         for category, images in self.categories.items():
             for photo in images:
@@ -180,10 +170,9 @@ class Lvis(CocoViews):
         return ((photo, self.numbers[key]) for key in self.frequent_categories(1) for photo in self.categories[key])
 
     def class_views(self, photo: str, number: int) -> Sequence[str]:
-        return [f"{photo}{SEPARATOR}{self._ids[number - 1]}"]
+        return [f"{photo}{SEPARATOR}{self.category(number)}"]
 
     def test_classes(self, fold: int) -> list[int]:
-        """Return the class numbers of a fold in 1-shot tests; tests with more shots have other classes."""
         self.check_fold(fold)
         return [self.numbers[key] for key in every_tenth(self.frequent_categories(1), fold, self.folds)]
 
@@ -216,11 +205,7 @@ class Lvis(CocoViews):
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Copy the user's annotation files into the root, and unpack COCO's photos of 2017 there; return remarks.
-
-        Raises:
-            DataError: neither annotation file is available, or photos are not.
-        """
+        """Copy the user's annotation files into the root, and unpack COCO's photos of 2017 there; return remarks."""
         there = [file for file in (FILE, OWN_FILE) if bring_file(job, file)]
         if not there:
             raise cls.source.missing(
@@ -236,12 +221,7 @@ class Lvis(CocoViews):
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
         if is_file(root / FILE):
             super().check(report, root, lists)
-        else:
-            cls._check_own_file(report, root)
-
-    @classmethod
-    def _check_own_file(cls, report: Report, root: Path) -> None:
-        """Report on a folder with LVIS's own file alone, by the episodes of presence."""
+            return
         data = cls.check_annotations(report, root)
         if data is None:
             return
@@ -260,8 +240,6 @@ class Lvis(CocoViews):
 
 @OwnEpisodes.register(Lvis)
 class LvisEpisodes(ViewEpisodes):
-    """The rule by which the protocol incontext draws episodes of LVIS."""
-
     data: Lvis
 
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
@@ -310,10 +288,7 @@ class LvisProgramEpisodes(ViewEpisodes, ProgramEpisodes):
 
 @KnownAbsence.register(Lvis)
 class LvisAbsence(KnownAbsence):
-    """Which categories an LVIS photo surely lacks, for tests in which half of the queries lack the class.
-
-    Annotators checked only some categories in each photo; about the other categories nothing is known.
-    """
+    """Which categories an LVIS photo surely lacks: annotators checked some; of the others nothing is known."""
 
     data: Lvis
     words = "the category is among the photo's neg_category_ids, and not among its not_exhaustive_category_ids"
@@ -333,15 +308,12 @@ class LvisAbsence(KnownAbsence):
 
     def surely_lacks(self, name: str, number: int) -> bool:
         self.data.check_masks(name)
-        return self.data.category(number) in self._verified(name).absent
+        return self.data.category(number) in self.data.verified.get(view_photo(name), Verified()).absent
 
     def is_whole(self, name: str, number: int) -> bool:
         self.data.check_masks(name)
-        known = view_photo(name) in self.data.verified
-        return known and self.data.category(number) not in self._verified(name).not_exhaustive
-
-    def _verified(self, name: str) -> Verified:
-        return self.data.verified.get(view_photo(name), Verified())
+        verified = self.data.verified.get(view_photo(name))
+        return verified is not None and self.data.category(number) not in verified.not_exhaustive
 
     @cached_property
     def _lacking(self) -> Mapping[int, Sequence[str]]:
@@ -359,16 +331,7 @@ class LvisAbsence(KnownAbsence):
 
 
 def read_own_file(path: Path, objects: bool) -> OwnFile:
-    """Read LVIS's own annotation file.
-
-    Args:
-        path: the file.
-        objects: whether to read category names and objects (a quarter of a million masks) besides what annotators
-            checked.
-
-    Raises:
-        DataError: the file is absent, or has another form than LVIS's annotations.
-    """
+    """Read LVIS's own annotation file, with category names and `objects` (a quarter of a million) if asked for."""
     with Lvis.reading(path, _OWN_FORM):
         content = read_json(path, "annotations", object_hook=_short_object if objects else _without_object)
         verified = {_photo(image): _verified(image) for image in content["images"]}
@@ -398,10 +361,8 @@ def _verified(image: Mapping[str, Any]) -> Verified:
 
 
 def _short_object(entry: dict[str, Any]) -> dict[str, Any]:
-    """Keep what is needed of an annotated object while the file is parsed."""
     return {name: entry[name] for name in _OBJECT_KEYS} if "segmentation" in entry else entry
 
 
 def _without_object(entry: dict[str, Any]) -> Any:
-    """Drop an annotated object while the file is parsed."""
     return None if "segmentation" in entry else entry

@@ -82,9 +82,6 @@ class PascalPart(ViewData):
         path = self.root / LIST
         with self.reading(path, _LIST_FORM):
             content = read_json(path, "annotations")
-            unknown = sorted(content.keys() - {*SUPER_CLASSES})
-            if unknown or not content:
-                raise ValueError(f"it has the super-class {unknown[:1]}")
             return {
                 SUPER_CLASSES.index(name): [
                     (kind, part, [str(i) for i in ids["train"]], [str(i) for i in ids["val"]])
@@ -96,7 +93,7 @@ class PascalPart(ViewData):
 
     @cached_property
     def classes(self) -> tuple[Part, ...]:
-        """All classes: parts that are listed for training and validation images."""
+        """Parts that are listed for training and validation images."""
         return tuple(
             Part(fold, kind, part, tuple(val))
             for fold in sorted(self._super_classes)
@@ -113,7 +110,7 @@ class PascalPart(ViewData):
         return [number for number, item in enumerate(self.classes, start=1) if item.fold == fold]
 
     def listed_images(self, fold: int) -> int:
-        """Return how many validation images are listed for `fold`, counting repeats and classes that are left out."""
+        """Return how many validation images a fold lists, counting repeats and classes that are left out."""
         return sum(len(val) for *_, val in self._super_classes.get(fold, ()))
 
     def photo_classes(self) -> Iterator[tuple[str, int]]:
@@ -145,11 +142,7 @@ class PascalPart(ViewData):
 
     @property
     def annotation_files(self) -> Sequence[Path]:
-        """Return the files of the image list and of the annotations of all photos that it lists for tests."""
-        return [
-            self.root / LIST,
-            *(self.root / ANNOTATIONS / f"{photo}.json" for photo in sorted(self.listed_photos())),
-        ]
+        return [self.root / LIST, *map(self.label_file, sorted(self.listed_photos()))]
 
     def image_path(self, name: str) -> Path:
         return self.root / PHOTOS / f"{view_photo(name)}.jpg"
@@ -162,9 +155,9 @@ class PascalPart(ViewData):
         return self.class_names.index(f"{item['name']}+{part}") + 1
 
     def crop(self, name: str) -> tuple[slice, slice]:
-        """Return the (rows, columns) of the photo that the object's box covers, its values in the order of the file."""
         with self.reading(self.label_file(name), _FORM):
-            left, top, right, bottom = (int(value) for value in self._view(name)[0]["bndbox"].values())
+            # in the order of the file, whatever the keys
+            left, top, right, bottom = map(int, self._view(name)[0]["bndbox"].values())
             return slice(top, bottom), slice(left, right)
 
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
@@ -173,7 +166,6 @@ class PascalPart(ViewData):
         return [AnnotatedMask(f"mask {place} of the part", mask) for place, mask in enumerate(masks)]
 
     def _view(self, name: str) -> tuple[dict[str, Any], str]:
-        """Return the annotated object of a view, and the name of its part."""
         photo, place, part = (*name.split(SEPARATOR), "", "")[:3]
         objects = self._annotated(photo)
         if not place.isdecimal() or int(place) >= len(objects):
@@ -185,11 +177,7 @@ class PascalPart(ViewData):
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Unpack VOC's photos of 2010 beside the authors' annotations, which must exist; return remarks for the user.
-
-        Raises:
-            DataError: the annotations are absent, or the archive is not available.
-        """
+        """Unpack VOC's photos of 2010 beside the authors' annotations, which must exist; return remarks."""
         root, voc = find_folder(job.root / "VOC2010", (), ()) or job.root, cls.source.archives[0]
         take_file(job, LIST, cls.source, root)
         if not has_content(root / ANNOTATIONS):
@@ -201,8 +189,6 @@ class PascalPart(ViewData):
 
 @OwnEpisodes.register(PascalPart)
 class PascalPartEpisodes(ViewEpisodes):
-    """The rule by which the protocol incontext draws episodes of PASCAL-Part."""
-
     data: PascalPart
 
     def run(self, fold: int, shot: int, seed: int) -> EpisodeRun:
@@ -238,24 +224,20 @@ class PascalPartAbsence(KnownAbsence):
         return not self.data.is_empty(name) and not self.data.may_show(name, number)
 
     def is_whole(self, name: str, number: int) -> bool:
-        """Return whether the part has pixels inside the object's box."""
         return not self.data.is_empty(name) and bool(self.data.label_map(name).any())
 
 
 def _meet(box: tuple[slice, slice], other: tuple[slice, slice]) -> bool:
-    """Return whether two boxes share a pixel."""
     return all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in zip(box, other, strict=True))
 
 
 @lru_cache(maxsize=20_000)
 def _read_objects(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of an annotation file, checked."""
     with PascalPart.reading(path, _FORM):
         objects = list(read_json(path, "annotations")["object"])
         for item in objects:
             named = [item["name"], *(part["name"] for part in item["parts"])]
-            if not all(isinstance(name, str) for name in named):
-                raise ValueError("an object or a part has no name")
-            if not all(isinstance(part["mask"], list) for part in item["parts"]):
-                raise ValueError("a part has no list of masks")
+            masks = [part["mask"] for part in item["parts"]]
+            if not all(isinstance(name, str) for name in named) or not all(isinstance(mask, list) for mask in masks):
+                raise ValueError("an object or a part has no name, or a part no list of masks")
         return objects

@@ -20,8 +20,7 @@ class Sabs(Volumes):
     """Abdominal CT scans of Synapse: folds 0 to 4 test the kidneys, 5 to 9 spleen and liver, in the same scans.
 
     Args:
-        root: Folder with `image_<id>.nii.gz`, `label_<id>.nii.gz`, `superpix-MIDDLE_<id>.nii.gz` and `classmap_1.json`;
-            or a folder that holds this one as `sabs_CT_normalized` or `SABS/sabs_CT_normalized`.
+        root: Folder of prepared scans, or one that holds it as `sabs_CT_normalized` or `SABS/sabs_CT_normalized`.
     """
 
     name = "sabs"
@@ -47,14 +46,9 @@ class Sabs(Volumes):
 
     @classmethod
     def prepare(cls, job: Job) -> list[str]:
-        """Unpack the user's BTCV archive and preprocess its scans into `<root>/sabs_CT_normalized`; return remarks.
-
-        Raises:
-            DataError: the archive is not in the root or the folder of `--from`, or lacks scans.
-        """
+        """Unpack the user's BTCV archive and preprocess its scans into `<root>/sabs_CT_normalized`; return remarks."""
 
         def place(name: PurePosixPath) -> str | None:
-            """Return `<img or label><number>.nii.gz` of a training scan; None for the rest of the archive."""
             found = re.search(r"(?:^|/)Training/(?:img|label)/((?:img|label)\d+\.nii\.gz)$", str(name))
             return found[1] if found else None
 
@@ -66,9 +60,5 @@ class Sabs(Volumes):
 
 
 def read_scan(file: Path) -> tuple["sitk.Image", "sitk.Image"]:
-    """Read a scan of BTCV and the labels beside it, as volumes.
-
-    Raises:
-        DataError: the scan or its labels are absent or cannot be read.
-    """
+    """Read a scan of BTCV and the labels beside it, as volumes."""
     return read_image(file), read_labels(file.with_name(file.name.replace("img", "label", 1)))

@@ -17,17 +17,11 @@ FOLDERS = ("val2017", "train2017")
 """Folders of COCO's photos of 2017; annotation files of others name photos of both."""
 SELECTION = ".{}-is-a-selection"
 """File beside a folder of photos that holds the listed ones alone."""
-PHOTOS_2017 = (
-    Archive(
-        "http://images.cocodataset.org/zips/val2017.zip",
-        "442b8da7639aecaf257c1dceb8ba8c80",
-        page="https://cocodataset.org/#download",
-    ),
-    Archive(
-        "http://images.cocodataset.org/zips/train2017.zip",
-        "cced6f7f71b7629ddf16f17bbcfab6b2",
-        page="https://cocodataset.org/#download",
-    ),
+PHOTOS_2017 = tuple(
+    Archive(f"http://images.cocodataset.org/zips/{folder}.zip", md5, page="https://cocodataset.org/#download")
+    for folder, md5 in zip(
+        FOLDERS, ("442b8da7639aecaf257c1dceb8ba8c80", "cced6f7f71b7629ddf16f17bbcfab6b2"), strict=True
+    )
 )
 """Archives of these folders."""
 
@@ -40,14 +34,9 @@ class CocoViews(ViewData):
 
     @classmethod
     def provide_photos(cls, job: Job, file: str) -> list[str]:
-        """Unpack COCO's photos (from `--from`, or downloaded) to `<root>/coco/{val,train}2017`; return remarks.
+        """Unpack COCO's photos to `<root>/coco/{val,train}2017`, and return remarks; `file` names them, for messages.
 
-        Args:
-            job: the preparation; with `validation_only` only the photos that tests draw from are unpacked.
-            file: annotation file that names the photos, for messages.
-
-        Raises:
-            DataError: an archive is not available or lacks photos.
+        With `validation_only` only the photos that tests draw from are unpacked.
         """
         (job.root / "coco").resolve().mkdir(parents=True, exist_ok=True)  # it may be a link that leads nowhere yet
         if job.validation_only:
@@ -58,7 +47,6 @@ class CocoViews(ViewData):
 
 
 def _provide_all_photos(job: Job, folder: str, archive: Archive) -> None:
-    """Make the folder `folder` of photos, or complete one that holds a selection."""
     target = job.root / "coco" / folder
     selection = _selection_note(target)
     if has_content(target) and not selection.exists():
@@ -68,13 +56,11 @@ def _provide_all_photos(job: Job, folder: str, archive: Archive) -> None:
 
 
 def _selection_note(target: Path) -> Path:
-    """Return the file beside a folder of photos that is there as long as the folder holds listed ones alone."""
     goal = target.resolve()
     return goal.with_name(SELECTION.format(goal.name))
 
 
 def _provide_listed_photos(job: Job, data: CocoViews, file: str) -> list[str]:
-    """Unpack the photos that tests draw from and that are not there; returns remarks for the user."""
     listed: dict[str, set[str]] = {}
     for photo in data.listed_photos():
         folder, _, name = photo.rpartition("/")
@@ -91,10 +77,9 @@ def _provide_listed_photos(job: Job, data: CocoViews, file: str) -> list[str]:
         with making_place(target) as making:
             archive = job.obtain(data.source.archive(f"{folder}.zip"))
             if unpack(archive, making, partial(_listed_photo, folder, absent)) < len(absent):
-                lacking = sorted(name for name in absent if not is_file(making / name))
                 raise DataError(
-                    f"archive {archive} lacks {len(lacking)} photos that {file} names, {folder}/{lacking[0]}"
-                    " the first; expected COCO's photos of 2017; use the publisher's archive"
+                    f"archive {archive} lacks photos that {file} names; expected COCO's photos of 2017; use the "
+                    "publisher's archive"
                 )
             if not any(target.glob("*.jpg")):
                 write_text(_selection_note(target), f"the photos that {file} names\n")
@@ -103,5 +88,4 @@ def _provide_listed_photos(job: Job, data: CocoViews, file: str) -> list[str]:
 
 
 def _listed_photo(folder: str, files: Set[str], name: PurePosixPath) -> str | None:
-    """Return the file name of a photo directly in `folder` that is one of `files`; None for anything else."""
     return name.name if name.name in files and name.parent.name == folder else None

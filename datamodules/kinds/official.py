@@ -50,7 +50,6 @@ class OfficialData(SegmentationData):
         """Raise DataError if a published list names classes of another fold, or images that do not exist."""
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the checked published (image, class) list of a split and fold; None if no folder has it."""
         pairs = read_official(self.lists, self.name, split, fold, self.allow_unverified_lists)
         if pairs is not None:
             self.check_released(pairs, split, fold)
@@ -64,22 +63,20 @@ class OfficialData(SegmentationData):
         return not self.derives_lists and (split, fold) in checksums(self.name)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Return how derived (image, class) pairs differ from the official list: `OFFICIAL`, `REORDERED`, `DERIVED`."""
         return verdict(pairs, self.name, split, fold)
 
 
 class FoldwiseTrainingLists(OfficialData):
-    """Data set whose published training list of a fold holds that fold's own classes.
+    """Data set whose training list of a fold is joined from the published lists of the other folds.
 
-    The training list of a fold is therefore joined from the published lists of the other folds.
+    A published training list holds its own fold's classes.
     """
 
     def released_pairs(self, split: str, fold: int) -> PairList | None:
-        """Return the published list, None if absent; a training list is joined from the other folds' lists."""
         if split != "trn":
             return super().released_pairs(split, fold)
-        others = self._others(fold)
-        return joined_lists([super(FoldwiseTrainingLists, self).released_pairs("trn", other) for other in others])
+        published = super().released_pairs
+        return joined_lists([published("trn", other) for other in self._others(fold)])
 
     def file_pairs(self, split: str, fold: int) -> tuple[Pair, ...]:
         if split != "trn":
@@ -90,8 +87,7 @@ class FoldwiseTrainingLists(OfficialData):
 
     def check_released(self, pairs: PairList, split: str, fold: int) -> None:
         source = f"the official list {split}/fold{fold}"
-        foreign = set(pairs.images_of).difference(self.test_classes(fold))
-        if foreign:
+        if foreign := set(pairs.images_of).difference(self.test_classes(fold)):
             expected = ", ".join(map(self.name_of, self.test_classes(fold)))
             raise DataError(f"{source} has the class {self.name_of(min(foreign))}; expected {expected}")
         self.require_files([name for name, _ in pairs.pairs], source)
@@ -101,12 +97,10 @@ class FoldwiseTrainingLists(OfficialData):
         """Raise DataError if an image of the list `source` lacks its files."""
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Return in a word how derived pairs compare with the official list, for training fold by fold."""
         if split != "trn":
             return super().list_origin(pairs, split, fold)
         own = {other: [pair for pair in pairs if pair[1] in self.test_classes(other)] for other in self._others(fold)}
-        origins = [super(FoldwiseTrainingLists, self).list_origin(own[other], split, other) for other in own]
-        return joined_origin(origins)
+        return joined_origin([verdict(part, self.name, split, other) for other, part in own.items()])
 
     def _others(self, fold: int) -> list[int]:
         return [other for other in range(self.folds) if other != fold]
@@ -126,10 +120,6 @@ class JoinedFolds(OfficialData):
         return not self.derives_lists and (split, fold) in checksums(self.parted.name)
 
     def list_origin(self, pairs: Sequence[Pair], split: str, fold: int) -> str:
-        """Return how pairs derived from the annotations differ from the official lists, the worst result of all folds.
-
-        One of `OFFICIAL`, `REORDERED` and `DERIVED`, from best to worst.
-        """
         parted = self.parted
         own = [[pair for pair in pairs if pair[1] in parted.test_classes(place)] for place in range(parted.folds)]
         return joined_origin([verdict(part, parted.name, split, place) for place, part in enumerate(own)])
@@ -141,7 +131,6 @@ class OfficialImageLists(ImageLists):
     data: OfficialData
 
     def origin(self, pairs: tuple[Pair, ...], part: Part, fold: int, released: ReleasedImages | None) -> str:
-        """Return how (image, class) pairs compare with the official list, in words such as "official" or "derived"."""
         if released is None:
             return super().origin(pairs, part, fold, released)
         data, split = self.data, f"pfenet-{part}"

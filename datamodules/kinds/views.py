@@ -29,7 +29,7 @@ _DECODED = 40
 
 
 class AnnotatedMask(NamedTuple):
-    """One mask of a view: words for where it stands in the annotation file, and its COCO `segmentation`."""
+    """One mask of a view: where it stands in the annotation file, in words, and its COCO `segmentation`."""
 
     place: str
     segmentation: Any
@@ -62,13 +62,12 @@ class ViewData(OneClassImages):
 
     @property
     def test_images(self) -> Sequence[str]:
-        """Names of all photos that tests draw views of."""
         return sorted(self.listed_photos())
 
     @property
     @abstractmethod
     def annotation_files(self) -> Sequence[Path]:
-        """Return the annotation files from which episodes are drawn."""
+        """Annotation files from which episodes are drawn."""
 
     @abstractmethod
     def masks(self, name: str) -> Sequence[AnnotatedMask]:
@@ -83,7 +82,6 @@ class ViewData(OneClassImages):
         """Return the names of a class's views in a listed photo; None for an object that does not show it."""
 
     def listed_photos(self) -> set[str]:
-        """Return the names of the photos that tests draw from."""
         return {photo for photo, _ in self.photo_classes()}
 
     def faults(self) -> Iterator[str]:
@@ -112,7 +110,6 @@ class ViewData(OneClassImages):
 
     @cached_property
     def annotations_sha256(self) -> str:
-        """Hash of the contents of the annotation files."""
         return fingerprint(content_digests(self.annotation_files))
 
     def label_map(self, name: str) -> np.ndarray:
@@ -133,15 +130,10 @@ class ViewData(OneClassImages):
         return labels
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        """Return ({0: background pixels, class number: its pixels}, number of all pixels) of a view.
-
-        The view's class is a key even if it has 0 pixels.
-        """
         pixels, total = super().class_pixels(name)
         return {0: pixels.get(0, 0), self.class_number(name): pixels.get(1, 0)}, total
 
     def is_empty(self, name: str) -> bool:
-        """Return whether the box of view `name` has no pixels."""
         box = self.crop(name)
         if box is None:
             return False
@@ -151,15 +143,7 @@ class ViewData(OneClassImages):
     @classmethod
     @contextmanager
     def reading(cls, file: Path, form: str) -> Iterator[None]:
-        """Within the block, which reads an annotation file, turn what another form raises into one error.
-
-        Args:
-            file: the file.
-            form: what the file should hold, in words.
-
-        Raises:
-            DataError: the file is absent, or has another form than the authors' programs read.
-        """
+        """Within the block, which reads an annotation file of a form (in words), other forms raise one DataError."""
         try:
             yield
         except FileNotFoundError:
@@ -173,7 +157,6 @@ class ViewData(OneClassImages):
 
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report whether annotation files and photos in `root` fit the authors' published logs; `lists` is not used."""
         data = cls.check_annotations(report, root)
         if data is None:
             return
@@ -181,9 +164,10 @@ class ViewData(OneClassImages):
             for fold, official in enumerate(classes):
                 subject = f"fold {fold}, {shot}-shot"
                 manifest = data.draw_test(report, subject, "incontext", Task(fold, shot=shot))
-                if manifest is not None:
-                    report.count(subject, len(manifest.class_ids), official, "classes")
-                if manifest is not None and shot == 1:
+                if manifest is None:
+                    continue
+                report.count(subject, len(manifest.class_ids), official, "classes")
+                if shot == 1:
                     episodes = len(manifest.episodes)
                     report.count(f"{subject} episodes", episodes, cls.logged_episodes[fold], "episodes")
                     data.check_episodes(report, f"fold {fold}", manifest)
@@ -196,11 +180,9 @@ class ViewData(OneClassImages):
             return None
         report.ok("folders", str(root))
         with report.errors("annotations"):
-            faults = list(data.faults())
-            if faults:
-                report.differs(
-                    "annotations", f"{len(faults)} of the listed pairs of photo and class cannot be drawn: {faults[0]}"
-                )
+            if faults := list(data.faults()):
+                told = f"{len(faults)} of the listed pairs of photo and class cannot be drawn: {faults[0]}"
+                report.differs("annotations", told)
             else:
                 photos = len(data.listed_photos())
                 report.ok("annotations", f"{photos} photos are listed, each with masks of a known form")
@@ -231,20 +213,14 @@ class ViewData(OneClassImages):
 
 @lru_cache(maxsize=100_000)
 def photo_size(path: Path) -> tuple[int, int]:
-    """Return height and width of a photo from its header.
-
-    Raises:
-        DataError: the header cannot be read.
-    """
+    """Return height and width of a photo from its header."""
     header = picture_header(path)
     return header.height, header.width
 
 
 def listed_views(pairs: Iterable[Pair]) -> PairList:
-    """Return (view, class) pairs as a list that no official checksum verifies."""
     return PairList(tuple(pairs), UNVERIFIED)
 
 
 def view_photo(name: str) -> str:
-    """Return the name of the photo of a view `<photo>@…`."""
     return name.partition(SEPARATOR)[0]

@@ -6,11 +6,9 @@ Beside them are `superpix-MIDDLE_<id>.nii.gz` and `classmap_1.json`, the slices 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass
 from functools import cached_property
-from math import inf, isfinite
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -68,14 +66,15 @@ class Volumes(VolumeData):
 
     def __init__(self, root: str):
         given = Path(root).expanduser()
-        self.root = self._prepared(given) or given
+        found = self._prepared(given)
+        if found is None:
+            named = f", which without that file is to be named {self.inner[0]}" if self.label_codes else ""
+            raise self.source.missing(f"{root} has no {CLASS_SLICES}; expected a folder of prepared volumes{named}")
+        self.root = found
         self.folds = FOLDS * len(self.groups)
         self._training: tuple[str, ...] | None = None
         self._side: int | None = SIDE
         self._known_moments: dict[str, Moments] = {}
-        if self._prepared(self.root) is None:
-            named = f", which without that file is to be named {self.inner[0]}" if self.label_codes else ""
-            raise self.source.missing(f"{root} has no {CLASS_SLICES}; expected a folder of prepared volumes{named}")
 
     @classmethod
     def _prepared(cls, root: Path) -> Path | None:
@@ -94,22 +93,17 @@ class Volumes(VolumeData):
 
     @cached_property
     def scans(self) -> tuple[str, ...]:
-        """Ids of the scans with an image, in numeric order.
-
-        Raises:
-            DataError: there is no scan, or some scan has only an image or only labels.
-        """
+        """Ids of the scans, in numeric order; DataError where there is none, or one lacks its image or its labels."""
         images, labels, _ = (self._ids(kind) for kind in (IMAGE, LABEL, SUPERPIXELS))
         if not images or images != labels:
-            lacking = sorted(images ^ labels)[:3]
             raise self.source.missing(
-                f"{self.root} has {len(images)} files image_<id>.nii.gz and {len(labels)} files label_<id>.nii.gz"
-                f"{f' (one of both of {chr(44).join(lacking)})' if lacking else ''}; expected both of each scan"
+                f"{self.root} has {len(images)} files image_<id>.nii.gz and {len(labels)} files label_<id>.nii.gz; "
+                "expected both of each scan"
             )
         return tuple(sorted(images, key=int))
 
     def _ids(self, kind: str) -> set[str]:
-        """Return the ids of the scans with a file of a kind; DataError where one has two, in whatever format."""
+        """Return the ids of the scans with a file of a kind; two of one scan, in whatever format, are refused."""
         files: dict[int, str] = {}
         for name in sorted(path.name for path in self.root.glob(f"{kind}_*")):
             found = re.fullmatch(rf"{kind}_([0-9]+)\.(nii|nii\.gz|img|mha|mhd|nrrd)", name, re.IGNORECASE)
@@ -188,16 +182,10 @@ class Volumes(VolumeData):
         return range(1, len(self.class_names) + 1)
 
     def _shown(self, scan: str) -> dict[int, tuple[int, ...]]:
-        """Return {class number: positions of the slices that show it} by the labels of a scan."""
         labels = self._volume(LABEL, scan)
         return {number: tuple(slices_with(labels, number)) for number in self._class_numbers}
 
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return the names of all slices for "val"; `fold_scans` says which scans a fold tests and trains on.
-
-        Raises:
-            SettingsError: `part` is not "val".
-        """
         if part != "val":
             raise SettingsError(
                 f"{self.name} has scans that are for training in one fold and for the test in another, and no part "
@@ -214,9 +202,12 @@ class Volumes(VolumeData):
         return self._file(LABEL, scan_of(name))
 
     def label_map(self, name: str) -> np.ndarray:
-        values = self._slice(LABEL, name)
-        self._check_numbers(values, LABEL, scan_of(name), f" in slice {slice_number(name)}")
-        return np.ascontiguousarray(values.astype(np.uint8))
+        return self._slice_numbers(LABEL, name, np.uint8)
+
+    def _slice_numbers(self, kind: str, name: str, dtype: type[np.integer]) -> np.ndarray:
+        values = self._slice(kind, name)
+        self._check_numbers(values, kind, scan_of(name), f" in slice {slice_number(name)}")
+        return np.ascontiguousarray(values.astype(dtype))
 
     def pixels(self, name: str) -> np.ndarray:
         """Return slice `name` (H, W, 3) uint8 grey, scaled from its volume's smallest value to its largest."""
@@ -225,14 +216,6 @@ class Volumes(VolumeData):
         return np.repeat(grey[..., None], 3, 2)
 
     def intensities(self, name: str) -> np.ndarray:
-        """Return slice `name` (H, W) float32, minus a mean and divided by a standard deviation.
-
-        Mean and deviation are those of the slice's volume, or of all training volumes of the fold, as `scaled_by` says.
-
-        Raises:
-            SettingsError: training volumes are needed, and no fold was chosen with `in_fold`.
-            DataError: a file cannot be read.
-        """
         mean, deviation = self.scale(scan_of(name))
         if not deviation:
             raise DataError(f"{self.image_path(name)} has one value alone; expected a scan; make it again")
@@ -243,26 +226,16 @@ class Volumes(VolumeData):
         return self.scaled_by == "scan" or bool(self._training)
 
     def prepare_intensities(self) -> None:
-        """Compute the mean and standard deviation of the training scans if `scaled_by` is "training scans".
-
-        Raises:
-            SettingsError: training scans are needed, and no fold was chosen with `in_fold`.
-            DataError: a file cannot be read.
-        """
         if self.scaled_by != "scan":
             self.scale(self.scans[0])
 
     @property
     def further_files(self) -> Sequence[Path]:
-        """Files of the training scans, if `intensities` are normalised by them and the fold is known."""
         scans = () if self.scaled_by == "scan" else self._training or ()
         return [self._file(IMAGE, scan) for scan in scans]
 
     def superpixels(self, name: str) -> np.ndarray:
-        """Return the superpixels (H, W) int32 of slice `name`, numbered from 1; 0 where there is none."""
-        values = self._slice(SUPERPIXELS, name)
-        self._check_numbers(values, SUPERPIXELS, scan_of(name), f" in slice {slice_number(name)}")
-        return np.ascontiguousarray(values.astype(np.int32))
+        return self._slice_numbers(SUPERPIXELS, name, np.int32)
 
     def superpixel_file(self, name: str) -> Path:
         return self._file(SUPERPIXELS, scan_of(name))
@@ -289,21 +262,19 @@ class Volumes(VolumeData):
         return self._numbered(kind, values[z, : self._side, : self._side])
 
     def _volume(self, kind: str, scan: str) -> np.ndarray:
-        """Return a volume (Z, H, W) on the grid of its scan's image; raises DataError as `read_volume`."""
+        """Return a volume (Z, H, W) on the grid of its scan's image."""
         return self._numbered(kind, self._stored(kind, scan))
 
     def _stored(self, kind: str, scan: str) -> np.ndarray:
-        """Return a volume as `_volume` does, whose labels have their file's values."""
         return read_volume(self._file(kind, scan), None if kind == IMAGE else self._file(IMAGE, scan))
 
     def _numbered(self, kind: str, values: np.ndarray) -> np.ndarray:
-        """Return values of a file, codes of labels replaced by class numbers."""
         return numbered(values, self.label_codes) if kind == LABEL and self.label_codes else values
 
     def _grid_notes(self, kind: str, scans: Iterable[str]) -> Iterator[tuple[str, bool]]:
         """Yield what is to be said of volumes that are not on their images' grid, and whether they are resampled.
 
-        Raises DataError where one is refused, and where labels that are moved are of other slices than their list says.
+        Labels that are moved must be of the slices that their list says.
         """
         found: dict[str, list[str]] = {}
         for scan in scans:
@@ -316,7 +287,6 @@ class Volumes(VolumeData):
             yield remark(rule, f"{self.root}, {some(names, 3)}:"), rule == "volume_on_another_grid"
 
     def _check_numbers(self, values: np.ndarray, kind: str, scan: str, place: str = "") -> None:
-        """Raise DataError unless labels are numbers of classes, or superpixels numbers."""
         most = len(self.class_names) if kind == LABEL else np.iinfo(np.int32).max - 1
         strange = (values < 0) | (values > most)
         if values.dtype.kind == "f":
@@ -328,15 +298,16 @@ class Volumes(VolumeData):
             )
 
     def _moments(self, scan: str) -> "Moments":
-        """Return the moments of a scan's image, from the disk cache where a file with its content has them."""
         if scan not in self._known_moments:
             file = self._file(IMAGE, scan)
             state, (digest,) = file_state(file), content_digests([file])
-            found = kept_moments(load_json(KIND, digest))
-            if found is None:
-                found = moments(load_volume(file))
-                if file_state(file) == state:  # else the digest may be of what was there before
-                    save_json(KIND, digest, asdict(found))
+            match load_json(KIND, digest):
+                case {"number": int(number), "mean": float(mean), "squares": float(squares)}:
+                    found = Moments(number, mean, squares)
+                case _:
+                    found = moments(load_volume(file))
+                    if file_state(file) == state:  # else the digest may be of what was there before
+                        save_json(KIND, digest, found._asdict())
             self._known_moments[scan] = found
         return self._known_moments[scan]
 
@@ -355,7 +326,7 @@ class Volumes(VolumeData):
         prepare: Prepare,
         threshold: float,
     ) -> list[str]:
-        """Unpack an archive of scans and preprocess them into `<root>/<inner[0]>`, unless prepared scans exist already.
+        """Unpack an archive of scans and preprocess them into `<root>/<inner[0]>`; return remarks.
 
         Args:
             job: the preparation.
@@ -364,68 +335,52 @@ class Volumes(VolumeData):
             scans: function from the temporary folder to the scans in it, in the order of their ids.
             prepare: function from the image and labels of a scan to the prepared image and labels.
             threshold: value of the prepared image above which a pixel may be of the patient.
-
-        Returns:
-            Remarks for the user.
-
-        Raises:
-            DataError: the archive is not available, is damaged, or has another number of scans, or a scan cannot be
-                prepared.
         """
-        target = job.root / cls.inner[0]
-        if has_content(target) or cls._prepared(job.root):
+        if cls._is_made(job):
             return []
         file = find_archive(job, archive, cls.source) if isinstance(archive, ByHand) else job.obtain(archive)
-        with making_place(job.root / "scans") as raw, making_place(target) as making:
+        with making_place(job.root / "scans") as raw:
             unpack(file, raw, place)
             found = scans(raw) if raw.is_dir() else []
             complete, most = len(found) == len(cls.published_scans), str(len(cls.published_scans))
             job.require_complete(file, complete, len(found) > 0, f"{len(found)} scans", most)
-            discard(making)  # of a process that ended amid them, which may have had other scans
-            write_scans(making, found, prepare, threshold, cls.class_names)
             if isinstance(archive, ByHand):
                 job.note(file, None, verified=False)
-            publish(making, target)
+            cls._write(job, found, prepare, threshold)
         return [] if isinstance(archive, Archive) and archive.digest else [unpublished(file.name)]
 
     @classmethod
     def prepare_files(cls, job: Job, found: Sequence[RawScan], prepare: Prepare, threshold: float) -> list[str]:
-        """Preprocess scans that the user has as files into `<root>/<inner[0]>`, unless prepared scans exist already.
-
-        Args:
-            job: the preparation.
-            found: the scans, in the order of their ids.
-            prepare, threshold: as those of `prepare_scans`.
-
-        Returns:
-            Remarks for the user.
-
-        Raises:
-            DataError: there are other scans than the published ones, or a scan cannot be prepared.
-        """
-        target = job.root / cls.inner[0]
-        if has_content(target) or cls._prepared(job.root):
+        """Preprocess scans that the user has as files, as `prepare_scans` does; return remarks."""
+        if cls._is_made(job):
             return []
+        place = job.source or job.root
         if not found:
-            raise cls.source.missing(f"no scan of {cls.name} in {job.source or job.root}")
+            raise cls.source.missing(f"no scan of {cls.name} with its labels in {place}")
         ids = [raw.scan for raw in found]
         absent = [scan for scan in cls.published_scans if scan not in ids]
         other = [scan for scan in ids if scan not in cls.published_scans]
-        words = f"{len(found)} scans"
+        words = f"{len(found)} scans with labels"
         words += f", without {some(absent, 3)}" if absent else ""
         words += f", with {some(other, 3)}" if other else ""
-        first, *_, last = cls.published_scans
-        expected = f"{len(cls.published_scans)}, {first} to {last}"
-        job.require_complete(found[0].path.parent, not absent and not other, True, words, expected)
-        with making_place(target) as making:
-            discard(making)
-            write_scans(making, found, prepare, threshold, cls.class_names)
-            publish(making, target)
+        job.require_complete(place, not absent and not other, True, words, f"{len(cls.published_scans)}")
+        cls._write(job, found, prepare, threshold)
         return [f"nobody publishes a checksum of the scans of {cls.name}: they are taken as they are"]
 
     @classmethod
+    def _is_made(cls, job: Job) -> bool:
+        return has_content(job.root / cls.inner[0]) or cls._prepared(job.root) is not None
+
+    @classmethod
+    def _write(cls, job: Job, found: Sequence[RawScan], prepare: Prepare, threshold: float) -> None:
+        target = job.root / cls.inner[0]
+        with making_place(target) as making:
+            discard(making)  # of a process that ended amid them, which may have had other scans
+            write_scans(making, found, prepare, threshold, cls.class_names)
+            publish(making, target)
+
+    @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
-        """Report on the volumes, label volumes and superpixels in `root`, which are read; `lists` is not used."""
         data = report.attempt("folder", lambda: cls(str(root)))
         scans = report.attempt("volumes", lambda: data.scans) if data else None
         if data is None or scans is None:
@@ -454,7 +409,6 @@ class Volumes(VolumeData):
         return (IMAGE, LABEL) if optional else (IMAGE, LABEL, SUPERPIXELS)
 
     def _check_scan(self, scan: str) -> None:
-        """Read the files of a scan; DataError where they do not fit each other, or the list of slices with a class."""
         for kind in self._kinds:
             values = self._volume(kind, scan)
             _checked(values.shape, self._file(kind, scan))
@@ -463,7 +417,6 @@ class Volumes(VolumeData):
         self._check_class_slices(scan)
 
     def _check_class_slices(self, scan: str) -> None:
-        """Raise DataError where the labels of a scan show a class in other slices than the list says."""
         for number, found in self._shown(scan).items():
             if list(found) != list(self.class_slices[number].get(scan, ())):
                 raise DataError(
@@ -473,25 +426,16 @@ class Volumes(VolumeData):
 
 
 def _checked(shape: tuple[int, ...], file: Path) -> tuple[int, ...]:
-    """Return the shape (Z, H, W) of a file's volume. Raises DataError where slices are larger than prepared ones."""
     if max(shape[1:]) > SIDE + 1:
         raise DataError(
             f"{file} has slices of {shape[1]} x {shape[2]} pixels; expected {SIDE} x {SIDE}, or {SIDE + 1} x "
-            f"{SIDE + 1} as of CT, beyond which a test would cut them; prepare the scans (fsbench data prepare), or "
-            "resample them"
+            f"{SIDE + 1} as of CT; prepare the scans (fsbench data prepare), or resample them"
         )
     return shape
 
 
-@dataclass(frozen=True)
-class Moments:
-    """Number, mean and squared deviations of a volume's voxels, from which those of several volumes can be computed.
-
-    Attributes:
-        number: the number of voxels.
-        mean: the mean of the voxels' values.
-        squares: sum of the squared differences between the values and the mean.
-    """
+class Moments(NamedTuple):
+    """Number, mean and summed squared deviations of a volume's voxels, from which those of several volumes follow."""
 
     number: int
     mean: float
@@ -499,7 +443,7 @@ class Moments:
 
 
 def moments(values: np.ndarray) -> Moments:
-    """Return number, mean and sum of squared deviations of the voxels of a volume (Z, H, W).
+    """Return the moments of a volume (Z, H, W).
 
     Values are taken as float32, as published programs read them, and summed in float64. The resulting standard
     deviation has a relative error of at most 1e-7 if it is a thousandth of the mean or more, as in any scan.
@@ -507,14 +451,6 @@ def moments(values: np.ndarray) -> Moments:
     single = values.astype(np.float32)
     mean = float(single.mean(dtype=np.float64))
     return Moments(single.size, mean, float(np.square(single - mean, dtype=np.float64).sum()))
-
-
-def kept_moments(content: object) -> Moments | None:
-    """Return the moments that an entry of the disk cache holds; None if it is missing or damaged."""
-    match content:
-        case {"number": int(number), "mean": float(mean), "squares": float(squares)}:
-            return Moments(number, mean, squares) if number > 0 and isfinite(mean) and 0 <= squares < inf else None
-    return None
 
 
 def pooled_moments(volumes: Sequence[Moments]) -> tuple[float, float]:

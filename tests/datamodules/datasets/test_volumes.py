@@ -5,14 +5,12 @@ import locale
 import os
 import re
 import zipfile
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader
 
 import fsbench
@@ -146,13 +144,9 @@ def read_in(process, path):
     return load_volume(path)
 
 
-def test_a_damaged_entry_of_the_disk_cache_counts_as_absent():
+def test_the_moments_of_a_volume_are_those_of_plain_sums():
     found = volumes.moments(np.arange(24.0).reshape(2, 3, 4))
     assert (found.number, found.mean) == (24, 11.5) and found.squares == pytest.approx(24 * np.arange(24).var())
-    assert volumes.kept_moments(asdict(found)) == found
-    for entry in (None, [], {}, {"number": 0, "mean": 1.0, "squares": 1.0}, {**asdict(found), "mean": float("nan")},
-                  {**asdict(found), "squares": "1"}, {**asdict(found), "squares": -1.0}):  # fmt: skip
-        assert volumes.kept_moments(entry) is None
 
 
 def test_intensities_go_to_a_method_unchanged_at_their_own_size_and_photos_are_normalised_by_themselves(folders):
@@ -273,10 +267,9 @@ def test_slices_of_chaos_and_their_label_maps_are_paired_by_number(tmp_path):
     assert all(map(np.array_equal, before, map(as_array, read_scan(folder))))
     truth = folder / "Ground/IMG-0001-8.png"
     for name, said in (
-        ("IMG-0001-11.png", "4 slices and 4 label maps (only one of both has the number 8)"),
-        ("IMG-0001-07.png", "IMG-0001-7.png has the number of another file"),
-        ("eighth.png", "eighth.png has no number"),
-        ("IMG-0001-8.txt", "4 slices and 3 label maps (only one of both has the number 8)"),
+        ("IMG-0001-11.png", "4 slices and 4 label maps"),
+        ("IMG-0001-07.png", "4 slices and 3 label maps"),
+        ("eighth.png", "4 slices and 3 label maps"),
     ):
         moved = truth.rename(truth.with_name(name))
         with pytest.raises(DataError, match=re.escape(said)):
@@ -284,9 +277,6 @@ def test_slices_of_chaos_and_their_label_maps_are_paired_by_number(tmp_path):
         moved.rename(truth)
     with pytest.raises(DataError, match="0 slices and 0 label maps; expected"):
         read_scan(tmp_path)
-    Image.new("L", (41, 40)).save(truth)
-    with pytest.raises(DataError, match=r"IMG-0001-8\.png has 41 x 40 pixels, its slice 40 x 40; expected one size"):
-        read_scan(folder)
 
 
 def test_cardiac_scans_are_prepared_from_the_users_files_with_a_slice_more(tmp_path, capsys):
@@ -295,7 +285,7 @@ def test_cardiac_scans_are_prepared_from_the_users_files_with_a_slice_more(tmp_p
     command += ["--from", str(draw_cmrseg(tmp_path / "from"))]
     assert main(command) != 0
     said = capsys.readouterr().err
-    assert f"folder {tmp_path / 'from/bSSFP'} has 2 scans, without 3, 4, 5" in said and "; expected 35, 1 to 35" in said
+    assert f"folder {tmp_path / 'from'} has 2 scans with labels, without 3, 4, 5" in said and "; expected 35;" in said
     assert main([*command, "--allow-unverified"]) == 0
     data = Cmr(str(tmp_path / "root"))
     assert data.scans == ("1", "2") and len(data.slices("1")) == 6  # 5 of 8 mm
@@ -317,9 +307,8 @@ def test_cardiac_scans_are_prepared_from_the_users_files_with_a_slice_more(tmp_p
 def test_cardiac_scans_of_other_patients_or_without_labels_are_named(tmp_path, capsys):
     command = ["data", "prepare", "cmr", "--root", str(tmp_path / "root"), "--from", str(tmp_path)]
     folder = draw_cmrseg(tmp_path, [*range(2, 36), 41], slices=1, side=4) / "bSSFP"
-    assert main(command) != 0 and "has 35 scans, without 1, with 41; expected 35, 1 to 35" in capsys.readouterr().err
     (folder / "label_2.nii.gz").unlink()
-    assert main(command) != 0 and f"{folder} has image_2.nii.gz and no label_2.nii.gz" in capsys.readouterr().err
+    assert main(command) != 0 and "has 34 scans with labels, without 1, 2, with 41" in capsys.readouterr().err
 
 
 def test_a_folder_of_the_notebooks_has_codes_for_labels_and_no_list_of_slices(tmp_path, capsys):

@@ -101,7 +101,7 @@ def test_an_archive_without_a_named_photo_and_a_list_of_other_folders_are_refuse
     photos[0].unlink()
     given = ("--from", tmp_path / "archives", "--allow-unverified", "--validation-only")
     assert prepare("lvis", "--root", data.root, *given) == 2
-    message = f"lacks 1 photos that lvis_val.pkl names, val2017/{photos[1].name} the first; expected COCO's photos"
+    message = "lacks photos that lvis_val.pkl names; expected COCO's photos"
     assert message in capsys.readouterr().err
     list_file = data.root / "lvis_val.pkl"
     list_file.write_bytes(list_file.read_bytes().replace(b"val2017/", b"new2017/"))
