@@ -63,12 +63,12 @@ class ImageFolder(LabelledImages):
         return [(name, images[: self.max_images]) for name, images in folders.items()]
 
     def _photos_by_folder(self) -> dict[str, tuple[str, ...]]:
-        """Return {folder: paths of its photos}; a PNG beside a photo of its name is the photo's mask, as in `folder`."""
+        """Return {folder: paths of its photos}; a PNG beside a photo of its name is its mask, as in `folder`."""
         found: dict[str, tuple[str, ...]] = {}
         masks: list[str] = []
         for folder, files in class_folders(self.folder).items():
             photos = {Path(file).stem for file in files if not file.lower().endswith(".png")}
-            own = [file for file in files if file.lower().endswith(".png") and Path(file).stem in photos]
+            own = {file for file in files if file.lower().endswith(".png") and Path(file).stem in photos}
             masks += [f"{folder}/{file}" for file in own]
             found[folder] = tuple(f"{folder}/{file}" for file in files if file not in own)
         if masks:

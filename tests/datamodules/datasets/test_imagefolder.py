@@ -35,15 +35,16 @@ def test_image_folder_of_many_formats(tmp_path: Path) -> None:
 
 def test_masks_beside_photos_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """With one note, in `data check` and in a run; a PNG of another name is a photo."""
+    root = tmp_path / "photos"
+    photos = ("0.jpg", "1.JPG", "2.png", *(f"3{letter}.jpg" for letter in "abcdefghijklm"))
     for folder in ("cat", "dog"):
-        for name in ("0.jpg", "0.png", "1.JPG", "1.PNG", "2.png", "3.jpg"):
-            save(tmp_path / folder / name)
-    assert ImageFolder(str(tmp_path)).images == tuple(
-        tuple(f"{folder}/{name}" for name in ("0.jpg", "1.JPG", "2.png", "3.jpg")) for folder in ("cat", "dog")
-    )
-    assert main(["data", "check", "imagefolder", "--root", str(tmp_path)]) == 0
+        for name in (*photos, "0.png", "1.PNG"):
+            save(root / folder / name)
+    expected = tuple(tuple(f"{folder}/{name}" for name in photos) for folder in ("cat", "dog"))
+    assert ImageFolder(str(root)).images == expected
+    assert main(["data", "check", "imagefolder", "--root", str(root)]) == 0
     checked = capsys.readouterr()
-    fsbench.load_test("imagefolder", root=tmp_path, way=2, shot=1, episodes=2)
+    fsbench.load_test("imagefolder", root=root, way=2, shot=1, episodes=2)
     noted = "4 masks are left out, as photos beside them have their names: cat/0.png, cat/1.PNG, dog/0.png, dog/1.PNG"
     assert [text.count(noted) for text in (checked.out, checked.err, capsys.readouterr().err)] == [1, 0, 1]
 
