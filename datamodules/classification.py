@@ -15,7 +15,6 @@ from fsbench.data.dataset import ClassificationData
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Manifest
 from fsbench.data.episodes.task import ClassificationTask
-from fsbench.data.list_substitutes import print_once
 from fsbench.datamodules.datamodule import DataModule
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler, ranks
 from fsbench.datamodules.loading.items import ImageLoading, centre_image, load_image_episode
@@ -55,8 +54,6 @@ class ClassificationDataModule(DataModule):
         super().__init__(dataset, test, image_size, loading, seed)
         self.protocol = load_protocol(PROTOCOL)
         self.protocol.draw.check_task(PROTOCOL, dataset, test)
-        for note in dataset.notes:
-            print_once(f"{dataset.name}: {note}")
 
     @property
     def test_words(self) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def test_image_folder_of_many_formats(tmp_path: Path) -> None:
 def test_masks_beside_photos_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """With one note, in `data check` and in a run; a PNG of another name is a photo."""
     root = tmp_path / "photos"
-    photos = ("0.jpg", "1.JPG", "2.png", *(f"3{letter}.jpg" for letter in "abcdefghijklm"))
+    photos = ("0.jpg", "1.JPG", "2.png", *(f"{number}.jpg" for number in range(30, 50)))
     for folder in ("cat", "dog"):
         for name in (*photos, "0.png", "1.PNG"):
             save(root / folder / name)
