@@ -33,9 +33,9 @@ from fsbench.data.published import own_name_fault
 from fsbench.data.source import Source
 from fsbench.datamodules.check.media import check_label_maps
 from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.kinds.binary_masks import CountedOnce
 from fsbench.datamodules.kinds.mask_folder import (
     IMAGE_SUFFIXES,
-    CountedLabels,
     name_in,
     named_files,
     ranges,
@@ -64,7 +64,6 @@ LOOKED_AT = 50
 
 
 def _wrong(expected: str) -> PydanticCustomError:
-    """Return an error that says of an entry what it is and what was expected."""
     return PydanticCustomError(PREDICATE, "{expected}", {"expected": expected})
 
 
@@ -96,12 +95,10 @@ def _pattern(text: Any) -> re.Pattern[str]:
 
 
 def _by_number(entries: Any) -> Any:
-    """Turn a list into {number from 1: entry}."""
     return dict(enumerate(entries, start=1)) if isinstance(entries, list) else entries
 
 
 def _in_lists(names: Any) -> Any:
-    """Turn a list of names into a list of such lists."""
     return [names] if isinstance(names, list) and names and isinstance(names[0], str) else names
 
 
@@ -181,24 +178,18 @@ class FolderDescription(BaseModel):
 
 
 def read_description(path: Path) -> FolderDescription:
-    """Read a `folds.yaml`.
-
-    Raises:
-        DataError: the file is not YAML, or an entry is missing, unknown or wrong; names file, key, what was found and
-            what was expected.
-    """
+    """Read a `folds.yaml`; a DataError names file, key, what was found and what was expected."""
     example = ["a whole file is, for example:", *(f"  {line}" for line in EXAMPLE.splitlines())]
+    entries: Any = None
     try:
-        entries = load_yaml(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not YAML ({error}); {example[0]}", *example[1:]) from error
-    if not isinstance(entries, dict):
-        raise DataError(f"{path} holds {type(entries).__name__}; {example[0]}", *example[1:])
-    try:
+        if not isinstance(entries := load_yaml(path), dict):
+            raise ValueError(f"it holds {type(entries).__name__}")
         return FolderDescription(**{str(key): value for key, value in entries.items()})
     except ValidationError as error:
         problem = first_problem(error, entries, list(FolderDescription.model_fields))
         raise DataError(f"{path}: {problem}; {example[0]}", *example[1:]) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not YAML of keys and values ({error}); {example[0]}", *example[1:]) from error
 
 
 class NumberedMask(MaskFile):
@@ -210,11 +201,7 @@ class NumberedMask(MaskFile):
 
 
 def described_table(root: Path, description: FolderDescription) -> LabelledTable:
-    """Return the labelled images of a folder with a `folds.yaml`.
-
-    Raises:
-        DataError: a folder does not exist, or two of its files have one name.
-    """
+    """Return the labelled images of a folder with a `folds.yaml`."""
     folders = [existing_form(root / place) or root / place for place in (description.images, description.masks)]
     if absent := [folder for folder in folders if not folder.is_dir()]:
         raise DataError(
@@ -237,7 +224,7 @@ def own_name(root: Path) -> str:
     return f"own {name}" if own_name_fault(name, tuple(ATLAS_NAMES.values())) else name
 
 
-class Folder(CountedLabels):
+class Folder(CountedOnce):
     """A data set of one's own: labelled images, with or without a `folds.yaml`.
 
     An image is listed for each class of which it has `min_pixels` pixels or more. The test list is sorted by (name,
@@ -274,7 +261,7 @@ class Folder(CountedLabels):
 
     @cached_property
     def lists(self) -> dict[Part, Path]:
-        """{part: list file, or where the images lie} of the test, and of training if there is a list of it."""
+        """{part: list file, or where the images lie}; training is not there without a list of it."""
         if not self.is_described:
             parts = {image.part for image in self.table.images if image.labels}
             return dict.fromkeys(("val", "trn") if parts >= {"val", "trn"} else ("val",), self.root)
@@ -296,13 +283,11 @@ class Folder(CountedLabels):
         return notes
 
     def list_name(self, part: Part) -> str:
-        """Return words for the list of a part."""
         if self.is_described:
             return self.lists[part].name
         return "the images" if len(self.lists) == 1 else "the training images" if part == "trn" else "the test images"
 
     def candidates(self, part: Part) -> Sequence[str]:
-        """Return the names of the labelled images of a part ("trn" or "val"), in the order of its list."""
         if part not in self.lists:
             raise DataError(f"{self.name} has one list of images; expected one for training; leave training out")
         if not self.is_described:
@@ -351,11 +336,7 @@ class Folder(CountedLabels):
         return row.group if row and row.group else name
 
     def check_groups(self) -> None:
-        """Check that the groups of `folds.yaml` are of listed images, and that a pattern fits the name of each.
-
-        Raises:
-            DataError: a group has a name that is in no list, or a pattern does not fit a listed name.
-        """
+        """Check that the groups of `folds.yaml` are of listed images, and that a pattern fits the name of each."""
         groups = self.description.groups
         listed = {name for part in self.lists for name in self.candidates(part)} if groups else set()
         if isinstance(groups, re.Pattern):
@@ -377,17 +358,16 @@ class Folder(CountedLabels):
             fold: the fold whose classes must each be shown by some label map; None if no class must.
             names: the images to check; None for all images that tests may use.
 
-        Raises:
-            DataError: label maps hold only 0 and 255, seem to be numbered from 0, or show no pixel of a class of the
-                fold; or groups do not fit the lists.
         """
         self.check_groups()
-        for note in [*self.notes, *self.implausible(self.candidates("val") if names is None else names)]:
+        tested = self.candidates("val") if names is None else names
+        for note in [*self.notes, *self.implausible(tested)]:
             print_once(f"{self.name}: {note}")
         wanted = [] if fold is None else self.test_classes(fold)
-        tables = [self.count_table(sorted(self.candidates("val") if names is None else names))]
+        tables = [self.count_table(sorted(tested))]
         if not {max(self.class_numbers), *wanted} <= set(tables[0].labels):  # else training images need not be counted
-            tables += self._trained_table() if names is None else []
+            with suppress(DataError):  # the folder may be for tests alone
+                tables += [self.count_table(sorted(self.candidates("trn")))] if names is None else []
             for fault in self.faults(tables, wanted):
                 raise DataError(fault)
 
@@ -397,11 +377,6 @@ class Folder(CountedLabels):
         for place in np.linspace(0, len(names) - 1, min(len(names), LOOKED_AT)).astype(int):
             found.add(names[place], self.label_map(names[place]), self._rows[composed(names[place])])
         return found.notes()
-
-    def _trained_table(self) -> list[PixelTable]:
-        with suppress(DataError):  # the folder may be for tests alone
-            return [self.count_table(sorted(self.candidates("trn")))]
-        return []
 
     def faults(self, tables: Sequence[PixelTable], wanted: Sequence[int]) -> Iterator[str]:
         """Yield what contradicts the classes; those in `wanted` must be shown. The first table is of the test."""
@@ -418,7 +393,6 @@ class Folder(CountedLabels):
             yield self.absence("class_in_no_label_map", absent, tables)
 
     def absence(self, rule: str, absent: Sequence[int], tables: Sequence[PixelTable]) -> str:
-        """Return the sentence of a rule about classes that are in none of the label maps."""
         parts: tuple[Part, ...] = ("trn", "val")
         lists = " or ".join(map(self.list_name, parts[-len(tables) :]))
         numbers = ranges({label for table in tables for label in table.labels} - {0})
@@ -470,7 +444,6 @@ class Folder(CountedLabels):
 
 
 def _check_labels(report: Report, data: Folder, listed: Mapping[Part, Sequence[str]]) -> None:
-    """Report on what label maps show, against the classes and by itself."""
     tables = [data.count_table(sorted(names)) for names in listed.values()]
     folds = [data.test_classes(fold) for fold in range(data.folds)]
     problems = dict.fromkeys(fault for wanted in folds for fault in data.faults(tables, wanted))
@@ -482,15 +455,9 @@ def _check_labels(report: Report, data: Folder, listed: Mapping[Part, Sequence[s
     if void and not problems:
         verb = "label map holds" if len(void) == 1 else "label maps hold"
         report.note("label maps", remark("label_map_of_void", len(void), verb=verb, names=some(void, 3)))
-    shown = {label for table in tables for label in table.labels}
-    absent = sorted(data.class_numbers - shown - {number for wanted in folds for number in wanted})
-    if absent and not problems:
-        report.note("label maps", data.absence("class_of_no_fold_in_no_label_map", absent, tables))
 
 
 def _check_copies(report: Report, data: Folder, listed: Mapping[Part, Sequence[str]]) -> None:
-    """Report on images that are there under several names, or both for training and for tests."""
-
     def shown(name: str) -> str:
         return f"{name} ({', '.join(data.list_name(part) for part in ('val', 'trn') if name in listed.get(part, ()))})"
 
@@ -502,7 +469,6 @@ def _check_copies(report: Report, data: Folder, listed: Mapping[Part, Sequence[s
 
 
 def _unpacked(picture: bytes) -> Path:
-    """Return a file in the cache folder with the picture that an annotation file holds itself."""
     path = entry_path("pictures", hashlib.sha256(picture).hexdigest()).with_suffix(".picture")
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Data sets whose images show one class each, in a black and white mask of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -15,23 +15,33 @@ from fsbench.datamodules.kinds.declared import Declared
 from fsbench.datamodules.kinds.one_class import OneClassImages
 from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 
+Counting = Callable[[np.ndarray], np.ndarray]
+"""Function from a label map to rows (label, pixels, …) of a `PixelTable`."""
+
 
 class CountedOnce(SegmentationData):
-    """Data set whose classes' pixels are counted once for each part, and kept as a small file."""
+    """Data set whose label maps are counted once for all images of a list, and the counts kept as a small file."""
 
     @cached_property
-    def _tables(self) -> dict[Part, PixelTable]:
+    def _tables(self) -> dict[tuple[str, tuple[str, ...]], PixelTable]:
         return {}
 
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:
-        if part not in self._tables or not all(name in self._tables[part] for name in names):
-            masks = fingerprint(content_digests([*map(self.label_file, names), *self.further_files]))
-            self._tables[part] = pixel_table(
+        if not all(any(name in table for table in self._tables.values()) for name in names):
+            self.count_table(sorted(names))
+
+    def count_table(self, names: Sequence[str], rule: str = "pixels", count: Counting = count_labels) -> PixelTable:
+        """Return the counts of the images `names` by a rule, of which `count` makes an image's rows of the table."""
+        key = (rule, tuple(names))
+        if key not in self._tables:
+            files = fingerprint(content_digests([*map(self.label_file, names), *self.further_files]))
+            self._tables[key] = pixel_table(
                 names,
-                lambda name: count_labels(self.label_map(name)),
-                fingerprint=f"{self.name} {self.label_maps_are} {masks}",
+                lambda name: count(self.label_map(name)),
+                fingerprint=f"{rule} {self.name} {self.class_names} {self.label_maps_are} {files}",
                 description=f"Counting class pixels of {self.name}",
             )
+        return self._tables[key]
 
     def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
         table = next((table for table in self._tables.values() if name in table), None)

@@ -89,6 +89,8 @@ class LabelledImages(ClassificationData):
         data = report.attempt("list", lambda: cls(str(root), lists))
         if data is None:
             return
+        for note in data.notes:
+            report.note("images", note)
         classes, images = cls.official or (None, None)
         sizes = [len(of_class) for of_class in data.images]
         report.count("classes", len(sizes), classes, "classes")

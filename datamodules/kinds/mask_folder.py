@@ -1,68 +1,24 @@
 """Photos in one folder and label PNGs of the same names in another: the layout of PASCAL VOC and of many others."""
 
-import hashlib
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from fsbench.base.errors import DataError
-from fsbench.base.files import fingerprint
 from fsbench.base.files.names import composed, other_case
-from fsbench.data.dataset import VOID, Part, SegmentationData
-from fsbench.data.file_digests import content_digests
+from fsbench.data.dataset import VOID
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import SeenColours
 from fsbench.datamodules.check.report import some
-from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
+from fsbench.datamodules.kinds.binary_masks import CountedOnce
 from fsbench.datamodules.lists.text_file import read_list
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-class CountedLabels(SegmentationData):
-    """Data set whose label maps are counted once, for all images of a list; subclasses have image and label files."""
-
-    @cached_property
-    def _tables(self) -> dict[tuple[str, str], PixelTable]:
-        return {}
-
-    def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        table = next((table for table in self._tables.values() if name in table), None)
-        return super().class_pixels(name) if table is None else table.class_pixels(name)
-
-    def count_pixels(self, part: Part, names: Sequence[str]) -> None:
-        """Add the pixel counts of `names` to the data set's table, unless it has them."""
-        if not all(any(name in table for table in self._tables.values()) for name in names):
-            self.count_table(sorted(names))
-
-    def count_table(self, names: Sequence[str], rule: str = "pixels", count: Callable | None = None) -> PixelTable:
-        """Return the pixel counts of `names`, from the disk cache or by counting label maps.
-
-        Args:
-            names: image names.
-            rule: name of the counting rule, which is part of the cache's key.
-            count: function from a label map to rows (label, pixels, …) of a `PixelTable`; None counts the pixels of
-                each label.
-
-        Raises:
-            DataError: a label map cannot be read.
-        """
-        key = (rule, hashlib.sha256("\n".join(names).encode()).hexdigest())
-        if key not in self._tables:
-            count_map = count or count_labels
-            table = pixel_table(
-                names,
-                lambda name: count_map(self.label_map(name)),
-                fingerprint=f"{rule} {fingerprint(content_digests([*map(self.label_file, names)]))}",
-                description=f"Counting class pixels of {self.name}",
-            )
-            self._tables[key] = table
-        return self._tables[key]
-
-
-class MaskFolder(CountedLabels):
+class MaskFolder(CountedOnce):
     """Data set with an image and a label map for each name; subclasses decide which (image, class) pairs are listed."""
 
     def __init__(self, image_folder: Path, label_folder: Path, class_numbers: Collection[int]):
@@ -96,11 +52,7 @@ class MaskFolder(CountedLabels):
 
 
 def named_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """Return {name: file} of the files in a folder with one of the suffixes, accents in Unicode's composed form.
-
-    Raises:
-        DataError: two files have the same name.
-    """
+    """Return {name: file} of the files in a folder with one of the suffixes, accents in Unicode's composed form."""
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         name = composed(path.stem)
@@ -113,11 +65,7 @@ def named_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
 
 
 def read_numbers(path: Path, seen: SeenColours, classes: Collection[int], photo: Path | None = None) -> np.ndarray:
-    """Read a label map (H, W) uint8 that holds numbers of classes, 0 and 255; arguments are `read_label_map`'s.
-
-    Raises:
-        DataError: it cannot be read, or holds another number.
-    """
+    """Read a label map (H, W) uint8 that holds numbers of classes, 0 and 255; arguments are `read_label_map`'s."""
     labels = read_label_map(path, seen, photo=photo)
     numbers = np.flatnonzero(np.bincount(labels.ravel(), minlength=VOID + 1))
     if unknown := sorted(set(numbers.tolist()) - {0, VOID, *classes}):
@@ -130,11 +78,7 @@ def read_numbers(path: Path, seen: SeenColours, classes: Collection[int], photo:
 
 
 def read_names(path: Path) -> list[str]:
-    """Read image names from a list file: a name per line, or an "image label" pair; folders and suffixes are dropped.
-
-    Raises:
-        DataError: the list is unreadable or empty, or a name occurs twice.
-    """
+    """Read the image names of a list file, each of them once; a line may be an "image label" pair."""
     lines = [line.strip() for line in read_list(path, expected="a text file with a name on a line").splitlines()]
     names = [name_in(line) for line in lines if line]
     if not names:
@@ -159,28 +103,18 @@ def name_in(line: str) -> str:
 def require_present(
     listed: Sequence[str], present: Container[str], source: str | Path, kind: str, folder: Path, suffixes: Sequence[str]
 ) -> None:
-    """Raise DataError if a listed name is not among those `present`.
-
-    Args:
-        listed: names of images.
-        present: names of the images that have a file of the kind.
-        source: the list, or words for it, for the message.
-        kind: words for the files.
-        folder: where the files are expected.
-        suffixes: endings that their names may have.
-    """
+    """Raise DataError if a name of the list `source` is not among those `present`, which have a file of the kind."""
     absent = sorted({name for name in listed if name not in present})
     if absent:
         like = other_case(folder / f"{absent[0]}{suffixes[0]}", suffixes)
         raise DataError(
             f"{len(absent)} of {len(set(listed))} names in {source} have no {kind} ({', '.join(suffixes)}) in "
-            f"{folder}: {some(absent, 3)}{like}; expected a file for each; complete the folder or shorten "
-            "the list"
+            f"{folder}: {some(absent, 3)}{like}; expected a file for each; complete the folder or shorten the list"
         )
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Return ascending numbers as short text, consecutive ones as "1 to 3".
+    """Return numbers as short text.
 
     >>> ranges({1, 2, 3, 9, 255})
     '1 to 3, 9, 255'

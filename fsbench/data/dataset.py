@@ -318,11 +318,13 @@ class ClassificationData(ABC):
         turns_images: whether images are turned upright as their EXIF entries say.
         painting: None; segmentation data sets name here how label maps are painted.
         source: where the files come from.
+        notes: sentences for the user on how the images were read.
     """
 
     images_are_files: ClassVar[bool] = True
     turns_images: ClassVar[bool] = False
     painting: ClassVar[str | None] = None
+    notes: Sequence[str] = ()
     task: ClassVar[str] = "classification"
     source: ClassVar[Source] = Source()
     name: str

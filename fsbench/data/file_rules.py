@@ -54,8 +54,6 @@ RULES: dict[str, str] = {
         "0 is the background: add 1 to the number of each class",
     "class_in_no_label_map": "{verb} in no label map of {lists}; numbers found: {numbers}; expected label maps that "
         "show each class of the fold; correct the label maps or folds.yaml, or leave it out with --drop-small",
-    "class_of_no_fold_in_no_label_map": "{verb} in no label map of {lists}; numbers found: {numbers}; no test asks for "
-        "it",
     "image_copied": "there under several names, {how}: {copies}",
     "image_tested_and_trained": "both for training and for the test: {images}",
     "lists_of_folds_lacking": "cannot be made of the data that are here, so that nothing tells whether runs of other "

@@ -19,12 +19,12 @@ from fsbench.data.source import Archive, Source
 from fsbench.datamodules.check.lists import check_lists
 from fsbench.datamodules.check.media import check_files, report_absent
 from fsbench.datamodules.check.report import Report, some
+from fsbench.datamodules.kinds.binary_masks import CountedOnce
 from fsbench.datamodules.kinds.find_folder import require_folder
 from fsbench.datamodules.kinds.official import JoinedFolds, OfficialData
 from fsbench.datamodules.kinds.views import view_photo
 from fsbench.datamodules.lists.official import default_lists, joined_lists
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS
-from fsbench.datamodules.lists.pixel_counts import PixelTable, count_labels, pixel_table
 from fsbench.datamodules.prepare.folders import make_photos
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.label_images import render
@@ -47,7 +47,7 @@ _ANNOTATIONS = Archive(
 )
 
 
-class Coco(OfficialData):
+class Coco(CountedOnce, OfficialData):
     """COCO-20i (fscs-protocol §1): fold f tests classes f+1, f+5, …, f+77; images are `val2014/COCO_val2014_….jpg`.
 
     Args:
@@ -98,7 +98,6 @@ class Coco(OfficialData):
         self.root = Path(root).expanduser()
         self.use_lists(lists, allow_unverified_lists, self.root)
         self._instances: dict[str, CocoInstances] = {}
-        self._tables: dict[str, PixelTable] = {}
         require_folder(self.source, self.root, (), (), f"{', '.join(self.image_folders)} and annotations")
         if all(self._absent_parts(folder) for folder in self.image_folders):
             self.require_parts("val2014")
@@ -130,12 +129,8 @@ class Coco(OfficialData):
         folder, _, file_name = view_photo(name).partition("/")
         return list(self._annotations(folder).objects(file_name, number, self.first_polygon_only))
 
-    def class_pixels(self, name: str) -> tuple[dict[int, int], int]:
-        table = self._tables.get(name.partition("/")[0])
-        return table.class_pixels(name) if table and name in table else super().class_pixels(name)
-
     def count_pixels(self, part: Part, names: Sequence[str]) -> None:
-        self._table(IMAGE_FOLDER[part])
+        super().count_pixels(part, self.candidates(part))
 
     def has_published_list(self, split: str, fold: int) -> bool:
         unknown = split == "pfenet-trn" and not self.derives_lists  # of which no checksum is known
@@ -153,17 +148,6 @@ class Coco(OfficialData):
                 f"{fold}; fetch the authors' file again"
             )
         self.require_images(IMAGE_FOLDER["trn" if split == "trn" else "val"], {name for name, _ in pairs.pairs})
-
-    def _table(self, folder: str) -> PixelTable:
-        if folder not in self._tables:
-            instances = self._annotations(folder)
-            self._tables[folder] = pixel_table(
-                [f"{folder}/{file_name}" for file_name in instances.file_names],
-                lambda name: count_labels(self.label_map(name)),
-                fingerprint=f"{self.painting}{', first polygon' * self.first_polygon_only} {instances.sha256}",
-                description=f"Painting {folder} and counting class pixels",
-            )
-        return self._tables[folder]
 
     def _annotations(self, folder: str) -> CocoInstances:
         if folder not in self._instances:

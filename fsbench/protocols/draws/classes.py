@@ -17,6 +17,7 @@ from fsbench.data.dataset import ClassificationData
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Header, Manifest
 from fsbench.data.episodes.task import ClassificationTask
+from fsbench.data.list_substitutes import print_once
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import SupportRedraw, draw_distinct
 from fsbench.protocols.draws.pools import lower_shots
@@ -49,6 +50,8 @@ class ImagesOfClasses(Draw):
             DataError: a class has too few images.
         """
         sizes = [len(images) for images in data.images]
+        for note in data.notes:
+            print_once(f"{data.name}: {note}")
         drawn = classification_episodes(
             sizes, task.way, task.shot, task.queries, task.seed, task.min_class_size, data.class_names
         )

@@ -142,9 +142,6 @@ def test_a_full_data_set_without_its_last_class_may_have_a_background(
     root = save(tmp_path, shown=3, folds=[["red", "blue"]])
     assert len(opened(root)) == 4
     assert check(root, capsys, "PROBLEM") == []
-    assert check(root, capsys, "note") == [
-        "gold (4) is in no label map of train.txt or val.txt; numbers found: 1 to 3; no test asks for it"
-    ]
 
 
 def test_training_images_are_counted_only_where_a_class_is_missing(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fsbench
 from fsbench.base.errors import DataError
 from fsbench.cli.main import main
 from fsbench.data.image_io import image_pixels
@@ -30,6 +31,22 @@ def test_image_folder_of_many_formats(tmp_path: Path) -> None:
     assert few.sha256 != data.sha256
     with pytest.raises(DataError, match="has no class folder z"):
         ImageFolder(str(tmp_path), classes=["z"])
+
+
+def test_masks_beside_photos_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """With one note, in `data check` and in a run; a PNG of another name is a photo."""
+    root = tmp_path / "photos"
+    photos = ("0.jpg", "1.JPG", "2.png", *(f"{number}.jpg" for number in range(30, 50)))
+    for folder in ("cat", "dog"):
+        for name in (*photos, "0.png", "1.PNG"):
+            save(root / folder / name)
+    expected = tuple(tuple(f"{folder}/{name}" for name in photos) for folder in ("cat", "dog"))
+    assert ImageFolder(str(root)).images == expected
+    assert main(["data", "check", "imagefolder", "--root", str(root)]) == 0
+    checked = capsys.readouterr()
+    fsbench.load_test("imagefolder", root=root, way=2, shot=1, episodes=2)
+    noted = "4 masks are left out, as photos beside them have their names: cat/0.png, cat/1.PNG, dog/0.png, dog/1.PNG"
+    assert [text.count(noted) for text in (checked.out, checked.err, capsys.readouterr().err)] == [1, 0, 1]
 
 
 def test_class_folders_without_images_are_named(tmp_path: Path) -> None:
