@@ -17,13 +17,11 @@ from fsbench.data.labelled.photos import Listing, find_photo, part_word
 
 @dataclass
 class Found:
-    """Labelled images as they are found, not yet a table.
+    """Labelled images as they are found, not yet a table: names may be there twice.
 
     Attributes:
-        images: the images; names may be there twice.
         words: for each image "train", "val", "test" or "".
         classes: names of classes in the order of their ids, where files have ids.
-        notes: sentences for the user.
     """
 
     images: list[LabelledImage] = field(default_factory=list)
@@ -64,9 +62,7 @@ def read_annotation_file(
     """Read the labelled images of a JSON file of LabelMe or COCO.
 
     Args:
-        file: the file.
-        root: folder of the photos, instead of the file's.
-        listing: pictures of the data set's folder, among which photos are looked for, too.
+        root, listing: where photos are looked for, as by `find_photo`.
         chosen: the classes that are wanted; () for all. Photos that show none of them need not be here.
         keeps_unmarked: whether images without any object are wanted.
         content: what `read_annotations` returns of the file, if it was read.
@@ -111,7 +107,6 @@ def read_annotation_file(
 
 
 def _folders(file: Path, listing: Listing | None) -> list[str]:
-    """Return the folders of a file below that of the data set, the nearest first."""
     if listing is None or not file.is_relative_to(listing.root):
         return []
     return [*reversed(file.relative_to(listing.root).parts[:-1])]

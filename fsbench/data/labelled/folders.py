@@ -24,17 +24,12 @@ MOST_NUMBERS = 32
 def read_folder(
     folder: Path, names: ClassNames, photos: Path | None = None, keeps_unmarked: bool = True, sure: bool = True
 ) -> Found:
-    """Read all labelled images of a folder, and its photos without labels.
+    """Read all labelled images of a folder and the folders in it, and its photos without labels.
 
     Args:
-        folder: the folder; folders in it are read, too.
-        names: names of the numbers or colours of label maps, and the classes that are wanted.
         photos: folder of the photos that annotation files name, instead of this one.
         keeps_unmarked: whether images are wanted on which an annotation file marks nothing.
         sure: whether a PNG with the name of a photo beside it is its mask in any case, rather than by what it holds.
-
-    Raises:
-        DataError: a file cannot be read, or a mask has two photos.
     """
     listing = list_folder(folder)
     found = _annotated(listing, names, photos, keeps_unmarked)
@@ -77,7 +72,7 @@ def read_folder(
     if listing.unread:
         found.notes.append(
             f"{folder}: {len(listing.unread)} files of forms that are not read are left out "
-            f"({first({file.suffix for file in listing.unread})}): {first(listing.unread)}; save labels as PNG"
+            f"({first({file.suffix for file in listing.unread})}): {first(listing.unread)}; save them as PNG"
         )
     if listing.results:
         found.notes.append(f"left out, as fsbench predict wrote them: {first(listing.results)}")
@@ -89,7 +84,6 @@ def _is_marked(image: LabelledImage) -> bool:
 
 
 def _annotated(listing: Listing, names: ClassNames, photos: Path | None, keeps_unmarked: bool) -> Found:
-    """Read the annotation files of a folder; files of another content are named in a note."""
     found = Found()
     foreign: list[Path] = []
     for file in listing.annotations:
@@ -184,12 +178,10 @@ def _is_mask(file: Path, photo: Path) -> bool:
 
 
 def _class_folder(picture: Picture) -> str:
-    """Return the first folder that is no part of the data set; "" if there is none."""
     return next((name for name in picture.folders if not part_word([name])), "")
 
 
 def _read_lists(listing: Listing, found: Found) -> None:
-    """Give images the parts that train.txt, val.txt and test.txt name them in."""
     places: dict[str, list[int]] = {}
     for place, image in enumerate(found.images):
         for name in {image.name, image.name.rpartition("/")[2]}:

@@ -9,9 +9,7 @@ import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import VOID
-from fsbench.data.file_rules import remark
 from fsbench.data.image_io import HALF, read_mask
-from fsbench.data.orientation import fits_both_ways
 from fsbench.data.palettes import Colour, SeenColours
 
 NO_CLASS = "something else"
@@ -21,10 +19,7 @@ NO_CLASS = "something else"
 class Drawn(NamedTuple):
     """What is drawn on a photo, fitted to the photo's upright form.
 
-    Attributes:
-        labels: (H, W) uint8: 0 background, 255 void, else a number.
-        classes: {number in `labels`: class name}; numbers without an entry are ignored.
-        notes: sentences for the user about what was left out or taken in one of several ways.
+    `labels` is (H, W) uint8: 0 background, 255 void, else a number. Numbers that are not in `classes` are ignored.
     """
 
     labels: np.ndarray
@@ -40,7 +35,6 @@ class Labels(Protocol):
 
     def read(self, photo: Path | bytes) -> Drawn:
         """Return what is drawn on the photo. Raises DataError if it cannot be read, or does not fit the photo."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,15 +55,15 @@ class MaskFile:
     seen: SeenColours = field(default_factory=dict, compare=False, repr=False)
 
     def read(self, photo: Path | bytes) -> Drawn:
-        beside = photo if isinstance(photo, Path) else None
         own = self.names if isinstance(self.names, str) else ""
         known = {**self.names} if isinstance(self.names, Mapping) else {}
         free = (number for number in range(1, VOID) if number not in known)
         colours = {colour: next(free) for colour in self.colours}
+        beside = photo if isinstance(photo, Path) else None
         labels, smoothed = read_mask(
             self.file, None if own else self.seen, is_one_class=bool(own), photo=beside, colours=colours
         )
-        notes = [remark("fits_both_ways", beside)] if beside and fits_both_ways(beside, self.file) else []
+        notes = []
         if smoothed and len(set(np.unique(labels).tolist()) - {0, VOID, *known}) > len(known):
             if not own:
                 raise DataError(

@@ -24,13 +24,7 @@ from fsbench.data.labelled.tabular import names_photos, read_rows
 
 @dataclass(frozen=True)
 class LabelledTable:
-    """Labelled images, the names of their classes, and notes for the user on how they were read.
-
-    Attributes:
-        images: the images, by name.
-        class_names: names of class 1, 2, …; "" where a number has no name.
-        notes: one sentence each.
-    """
+    """Labelled images by name, names of class 1, 2, … ("" where a number has none), and notes on how they were read."""
 
     images: tuple[LabelledImage, ...]
     class_names: tuple[str, ...] = ()
@@ -44,11 +38,7 @@ class LabelledTable:
         return self._by_name[name]
 
     def label_map(self, name: str) -> np.ndarray:
-        """Return the label map (H, W) uint8 of an image, upright, in the table's class numbers.
-
-        Raises:
-            DataError: the image is not labelled, or its labels cannot be read.
-        """
+        """Return the label map (H, W) uint8 of an image, upright, in the table's class numbers."""
         image = self[name]
         if image.labels is None:
             raise DataError(f"the image {name} is not labelled; expected a mask or an annotation file of it")
@@ -102,7 +92,6 @@ def read_table(root: Path, classes: str = "", photos: Path | None = None) -> Lab
 
 
 def _longer(image: LabelledImage, base: Path) -> str:
-    """Return an image's name with the folders below the data set's, and the suffix."""
     if not isinstance(image.photo, Path):
         return image.name
     return (image.photo.relative_to(base) if image.photo.is_relative_to(base) else image.photo).as_posix()
@@ -118,11 +107,7 @@ _PARTS: dict[str, Literal["trn", "val"] | None] = {"": None, "train": "trn", "va
 def read_images(
     path: Path, names: ClassNames, photos: Path | None = None, keeps_unmarked: bool = True, sure: bool = True
 ) -> Found:
-    """Return the labelled images of a folder or file, in whatever form; see `read_folder` for the arguments.
-
-    Raises:
-        DataError: it is of no known form, or a file cannot be read.
-    """
+    """Return the labelled images of a folder or file, in whatever form; see `read_folder` for the arguments."""
     if is_folder(path):
         tables = [file for file in sorted(path.glob("[!.]*")) if file.suffix.lower() in TABLES and names_photos(file)]
         if len(tables) != 1:

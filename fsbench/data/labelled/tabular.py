@@ -29,9 +29,6 @@ def read_rows(file: Path, names: ClassNames) -> Found:
     "labels" is the path of a mask or of LabelMe's JSON, or empty; "part" is training (train) or test (val); "classes"
     has names separated by ";": those that the photo shows, or with "-" or "not " before them, does not show. The name
     of a mask's only class is that of the mask; "1=cat;2=dog" names the numbers of a label map.
-
-    Raises:
-        DataError: the file is no such table, or names a file that is not there.
     """
     frame = _read(file)
     if "photo" not in frame.columns:
@@ -71,7 +68,6 @@ def names_photos(file: Path) -> bool:
 
 
 def _read(file: Path) -> "pl.DataFrame":
-    """Return a table of texts."""
     import polars as pl  # spared until it is needed
 
     def any_type(types: Mapping[str, str]) -> None:
@@ -83,16 +79,12 @@ def _read(file: Path) -> "pl.DataFrame":
             frame = read_parquet(file, "counts", any_type, lambda _: None)
             return frame.select(pl.all().cast(pl.String))
         content = read_bytes(file, "list")
-        separator = "\t" if file.suffix.lower() == ".tsv" else ";" if _has_semicolons(content) else ","
+        head = content.partition(b"\n")[0]
+        separator = "\t" if file.suffix.lower() == ".tsv" else max(",;", key=lambda sign: head.count(sign.encode()))
         return pl.read_csv(io.BytesIO(content), separator=separator, infer_schema=False)
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{file} cannot be read as a table ({reason}); expected CSV or Parquet") from error
-
-
-def _has_semicolons(content: bytes) -> bool:
-    head = content.partition(b"\n")[0]
-    return head.count(b";") > head.count(b",")
 
 
 def _path(text: str, file: Path, where: str) -> Path:
@@ -104,7 +96,6 @@ def _path(text: str, file: Path, where: str) -> Path:
 
 
 def _classes(text: str, where: str) -> tuple[dict[str, bool], dict[int, str]]:
-    """Return {class name: whether it is shown} and {number of a label map: class name} of a cell."""
     shown: dict[str, bool] = {}
     numbers: dict[int, str] = {}
     for word in filter(None, map(str.strip, text.split(";"))):
