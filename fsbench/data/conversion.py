@@ -32,13 +32,9 @@ _SERIES = "0020|000e"
 
 @dataclass(frozen=True)
 class Shades:
-    """How values become 8 bits.
+    """How values become 8 bits: by values or percentiles that become black and white; class numbers (`labels`) stay.
 
-    Attributes:
-        window: values that become black and white; None to find them by percentiles.
-        percentiles: percentiles of a file's values that become black and white; None for `PERCENTILES`, but values of 8
-            bits stay.
-        labels: whether values are class numbers, which stay.
+    Without either, percentiles are `PERCENTILES`, but values of 8 bits stay.
     """
 
     window: tuple[float, float] | None = None

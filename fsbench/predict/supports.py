@@ -21,9 +21,8 @@ from fsbench.data.file_rules import remark
 from fsbench.data.image_io import is_transparent, read_photo
 from fsbench.data.label_maps import way_labels
 from fsbench.data.labelled.classes import ClassNames, first, parse_classes
-from fsbench.data.labelled.files import Found, read_annotations
-from fsbench.data.labelled.image import NO_CLASS, Drawn, LabelledImage, MaskFile
-from fsbench.data.labelled.labelme import read_labelme
+from fsbench.data.labelled.files import Found, read_outlines
+from fsbench.data.labelled.image import NO_CLASS, Drawn, LabelledImage, Labels, MaskFile
 from fsbench.data.labelled.outlines import Outlines
 from fsbench.data.labelled.photos import SUFFIXES, TABLES
 from fsbench.data.labelled.plausible import Plausibility
@@ -165,7 +164,7 @@ def read_supports(
     supports: list[Support] = []
     notes: list[str] = []
     for one in given:
-        spec = one if isinstance(one, tuple) else parse_support(one)
+        spec = one if isinstance(one, tuple) else _parse(one)
         found = _found(spec, names, seen, root)
         labelled = [image for image in found.images if image.labels]
         if is_folder(spec[2]) and not labelled:
@@ -222,7 +221,7 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
                 f"negative {text}: there is no such file or folder{near_path(path)}; expected a photo, a folder of "
                 f"photos, or {FORMS}"
             )
-        found = _found(parse_support(text), ClassNames(), SeenColours(), root, is_negative=True)
+        found = _found(_parse(text), ClassNames(), SeenColours(), root, is_negative=True)
         notes += [f"negatives: {note}" for note in found.notes]
         for image in found.images:
             if image.labels is None and isinstance(image.photo, Path):
@@ -240,11 +239,8 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
     return [*unmarked, *regions], notes + plausibility.notes()
 
 
-def parse_support(text: str) -> SupportSpec:
-    """Split the text NAME=IMAGE:MASK into class name, image file and mask file; a folder or file stands alone.
-
-    Paths may contain "=" and ":" themselves: the text is split so that the files exist, or SettingsError is raised.
-    """
+def _parse(text: str) -> SupportSpec:
+    """Split a text into class name, image and mask so that the files exist: paths may contain "=" and ":", too."""
     if is_folder(text):
         return "", None, Path(text)
     prefix, equals, rest = text.partition("=")
@@ -269,17 +265,15 @@ def _found(
     spec: SupportSpec, names: ClassNames, seen: SeenColours, root: Path | None, is_negative: bool = False
 ) -> Found:
     name, photo, file = spec
-    is_annotation = file.suffix.lower() == ".json"
     if photo is None:
         return read_images(file, names, root, keeps_unmarked=is_negative, sure=not is_negative)
-    if is_annotation and name:
-        raise SettingsError(f"support {name}={file} names a class, but the labels in the file do; leave out '{name}='")
-    if is_annotation:
-        content = read_annotations(file)
-        if "shapes" not in content:
-            raise DataError(f"{file} is COCO's file, which names its photos; expected {FORMS}; leave out '{photo}:'")
-        return Found([LabelledImage(photo.stem, photo, read_labelme(content, file, is_photo_named=True))])
-    labels = MaskFile(file, composed(name) or names.numbers or None, {} if name else names.colours, seen)
+    labels: Labels = MaskFile(file, composed(name) or names.numbers or None, {} if name else names.colours, seen)
+    if file.suffix.lower() == ".json":
+        if name:
+            raise SettingsError(
+                f"support {name}={file} names a class, but the labels in the file do; leave out '{name}='"
+            )
+        labels = read_outlines(file, photo)
     return Found([LabelledImage(photo.stem, photo, labels)])
 
 

@@ -12,6 +12,7 @@ from fsbench.data.file_rules import remark
 from fsbench.data.labelled.coco import read_coco
 from fsbench.data.labelled.image import LabelledImage
 from fsbench.data.labelled.labelme import read_labelme
+from fsbench.data.labelled.outlines import Outlines
 from fsbench.data.labelled.photos import Listing, find_photo, part_word
 
 
@@ -19,23 +20,15 @@ from fsbench.data.labelled.photos import Listing, find_photo, part_word
 class Found:
     """Labelled images as they are found, not yet a table: names may be there twice.
 
-    Attributes:
-        words: for each image "train", "val", "test" or "".
-        classes: names of classes in the order of their ids, where files have ids.
+    `classes` are those that have ids, in the order of these.
     """
 
     images: list[LabelledImage] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, image: LabelledImage, word: str = "") -> None:
-        self.images.append(image)
-        self.words.append(word)
-
     def extend(self, other: "Found") -> None:
         self.images += other.images
-        self.words += other.words
         self.classes += [name for name in other.classes if name not in self.classes]
         self.notes += other.notes
 
@@ -49,6 +42,14 @@ def read_annotations(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not ("shapes" in content or "annotations" in content):
         raise DataError(f"{path} has neither shapes nor annotations; expected LabelMe's or COCO's JSON")
     return content
+
+
+def read_outlines(file: Path, photo: Path) -> Outlines:
+    """Read LabelMe's file of a photo that the user names."""
+    content = read_annotations(file)
+    if "shapes" not in content:
+        raise DataError(f"{file} is COCO's file of many photos, which it names; expected LabelMe's; leave out {photo}")
+    return read_labelme(content, file, is_photo_named=True)
 
 
 def read_annotation_file(
@@ -88,7 +89,7 @@ def read_annotation_file(
             photo = find_photo(outlines.stated, file, root, listing, word or of_file)
         except DataError:
             if outlines.picture:
-                found.add(LabelledImage(file.stem, outlines.picture, outlines))
+                found.images.append(LabelledImage(file.stem, outlines.picture, outlines))
                 found.notes.append(remark("labelme_picture_alone", file, photo=outlines.stated))
             elif is_wanted:
                 raise
@@ -100,7 +101,7 @@ def read_annotation_file(
                 "expected a photo for each; put them at the stated paths or give --support-root"
             )
         word = word or part_word(_folders(photo, listing)) or of_file
-        found.add(LabelledImage(photo.stem, photo, outlines), word)
+        found.images.append(LabelledImage(photo.stem, photo, outlines, word))
     if absent and not is_labelme:
         found.notes.append(f"{file}: {absent} images without objects are left out, as their photos are not here")
     return found

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -42,7 +42,6 @@ class MaskFile:
     """A label map, or the mask of one class.
 
     Attributes:
-        file: the picture.
         names: {number: class name} of a label map, other numbers being ignored; the name of a mask's one class; None
             for a label map whose numbers n are called "class n".
         colours: {colour: class name} of a mask painted in colours, each of which is named.
@@ -91,7 +90,7 @@ class LabelledImage:
         name: unique in its table: the photo's path below the folder, without suffix.
         photo: the photo's file; bytes of the picture that a LabelMe file holds itself.
         labels: what is drawn on the photo; None if it is not labelled.
-        part: "trn" training, "val" test; None if nothing says it.
+        part: "trn" training, "val" test; None if nothing says it. What is no table yet has "train", "val" or "test".
         group: the patient, scene or object that the photo shows.
         classes: {class name: whether the photo shows it}; False for a negative.
     """
@@ -99,6 +98,6 @@ class LabelledImage:
     name: str
     photo: Path | bytes
     labels: Labels | None = None
-    part: Literal["trn", "val"] | None = None
+    part: str | None = None
     group: str | None = None
     classes: Mapping[str, bool] = field(default_factory=dict)

@@ -57,6 +57,10 @@ class Picture:
         """Name in the data set: of images/train/a.jpg and of masks/train/a.png it is train/a."""
         return composed("/".join((*self.folders, self.path.stem)))
 
+    @property
+    def part(self) -> str:
+        return part_word(reversed(self.folders))
+
 
 @dataclass
 class Listing:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -70,17 +69,20 @@ def read_table(root: Path, classes: str = "", photos: Path | None = None) -> Lab
     found = read_images(root, names, photos)
     if not found.images:
         raise DataError(f"{root} has no photo; expected {FORMS}", *found.notes)
-    parts: list[Literal["trn", "val"] | None] = [_PARTS[word] for word in found.words]
-    if "test" in found.words and "val" in found.words:
-        parts = ["trn" if word == "val" else part for word, part in zip(found.words, parts, strict=True)]
+    words = {image.part for image in found.images}
+    parts = {"train": "trn", "val": "val", "test": "val"}
+    if {"test", "val"} <= words:
+        parts["val"] = "trn"
         found.notes.append(f"{root}: there are val and test; test is the test, and images of val belong to training")
-    if "val" not in parts:  # one part is no division
-        parts = [None] * len(parts)
+    if not {"test", "val"} & words:  # one part is no division
+        parts = {}
     twice = Counter(image.name for image in found.images)
     base = root if is_folder(root) else root.parent
     images = [
-        replace(image, name=_longer(image, base) if twice[image.name] > 1 else image.name, part=part)
-        for image, part in zip(found.images, parts, strict=True)
+        replace(
+            image, name=_longer(image, base) if twice[image.name] > 1 else image.name, part=parts.get(image.part or "")
+        )
+        for image in found.images
     ]
     name, number = Counter(image.name for image in images).most_common(1)[0]
     if number > 1:
@@ -101,7 +103,6 @@ FORMS = (
     "photos with PNG masks beside them or in a sister folder (photos/, masks/), files of LabelMe or COCO, a folder for "
     "each class, or a CSV or Parquet table"
 )
-_PARTS: dict[str, Literal["trn", "val"] | None] = {"": None, "train": "trn", "val": "val", "test": "val"}
 
 
 def read_images(
