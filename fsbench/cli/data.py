@@ -63,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     conversion = actions.add_parser("convert", help="make 8-bit PNGs of pictures and scans that fsbench does not read")
     conversion.add_argument("paths", nargs="+", type=Path, metavar="FILE|FOLDER")
     conversion.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="folder of the PNGs; none is replaced"
+        "--out", default=Path("converted"), type=Path, metavar="DIR", help="folder of the PNGs; none is replaced"
     )
     values = conversion.add_mutually_exclusive_group()
     values.add_argument(

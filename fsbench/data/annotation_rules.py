@@ -13,11 +13,7 @@ OUTSIDE, EMPTY = "outside the image", "an empty outline"
 
 
 def check_stated_size(name: str, height: object, width: object) -> tuple[int, int]:
-    """Return the (height, width) that an annotation file states for image `name`.
-
-    Raises:
-        ValueError: height or width is not a whole number above 0, or the image would have too many pixels.
-    """
+    """Return the (height, width) that an annotation file states. Raises ValueError if no image can have them."""
     for key, value in (("height", height), ("width", width)):
         if type(value) is not int:
             raise ValueError(f"the {key} of the image {name!r} is {str(value)[:40]!r}, not a whole number")
@@ -31,11 +27,9 @@ def check_stated_size(name: str, height: object, width: object) -> tuple[int, in
 
 
 def check_near(points: np.ndarray, sizes: np.ndarray) -> None:
-    """Raise ValueError for a point farther outside its image than twice the longer side, or not finite.
+    """Raise ValueError for a point (n, 2) farther outside its image than twice the longer side, or not finite.
 
-    Args:
-        points: (n, 2), as x and y.
-        sizes: height and width of their image (2,), or of the image of each (n, 2).
+    `sizes` is the height and width of their image (2,), or of the image of each (n, 2).
     """
     sizes = np.broadcast_to(sizes, points.shape)
     margin = 2 * sizes.max(1, keepdims=True)
@@ -47,12 +41,7 @@ def check_near(points: np.ndarray, sizes: np.ndarray) -> None:
 
 
 def outline_problem(points: np.ndarray, size: tuple[int, ...] | None = None) -> str:
-    """Return why an outline marks no pixel, in words; "" if it marks some.
-
-    Args:
-        points: corners (n, 2), as x and y.
-        size: height and width of the outline's image; None if unknown.
-    """
+    """Return why an outline (n, 2), as x and y, marks no pixel of an image of this height and width; "" if it does."""
     if len(np.unique(points, axis=0)) < 3:
         return "fewer than three corners"
     if ((points >= 0) & (points <= 1)).all():

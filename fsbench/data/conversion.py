@@ -32,13 +32,9 @@ _SERIES = "0020|000e"
 
 @dataclass(frozen=True)
 class Shades:
-    """How values become 8 bits.
+    """How values become 8 bits: by values or percentiles that become black and white; class numbers (`labels`) stay.
 
-    Attributes:
-        window: values that become black and white; None to find them by percentiles.
-        percentiles: percentiles of a file's values that become black and white; None for `PERCENTILES`, but values of 8
-            bits stay.
-        labels: whether values are class numbers, which stay.
+    Without either, percentiles are `PERCENTILES`, but values of 8 bits stay.
     """
 
     window: tuple[float, float] | None = None
@@ -49,13 +45,8 @@ class Shades:
 def convert(paths: Iterable[Path], out: Path, shades: Shades) -> Iterator[str | FsbenchError]:
     """Write the pages of pictures and scans as PNGs; yield a line, or the error, for each file.
 
-    A file with one page becomes `<name>.png`, others `<name>_000.png` and so on. The slices of a DICOM series are one
-    scan, with the name of the given file, or of the first one in a folder. No file is replaced.
-
-    Args:
-        paths: files, and folders that are searched for pictures and scans.
-        out: the folder to write to.
-        shades: how values become 8 bits.
+    Folders are searched. A file with one page becomes `<name>.png`, others `<name>_000.png` and so on. The slices of a
+    DICOM series are one scan, with the name of the given file, or of the first one in a folder. No file is replaced.
     """
     done: set[Path] = set()
     for given in paths:
@@ -84,7 +75,6 @@ def convert(paths: Iterable[Path], out: Path, shades: Shades) -> Iterator[str | 
 
 
 def _files_below(folder: Path, out: Path) -> Iterator[Path]:
-    """Yield the visible pictures and scans in a folder, but not those in a folder `out` within it."""
     within = out.resolve() if folder.resolve() in out.resolve().parents else None
     for path in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
@@ -94,7 +84,6 @@ def _files_below(folder: Path, out: Path) -> Iterator[Path]:
 
 
 def is_scan(path: Path) -> bool:
-    """Return whether a file is a medical scan, or a slice of one."""
     return SCAN.search(path.name) is not None or is_dicom(path)
 
 
@@ -110,7 +99,6 @@ def is_dicom(path: Path) -> bool:
 
 
 def _series(path: Path) -> tuple[list[Path], str]:
-    """Return the files of a DICOM file's series, in order, and a remark where its folder holds other series."""
     import SimpleITK as sitk  # optional
 
     reader = sitk.ImageFileReader()
@@ -138,11 +126,7 @@ def _slices(files: Sequence[Path], labels: bool) -> list[np.ndarray]:
 
 
 def _tiff_pages(path: Path, labels: bool) -> list[np.ndarray]:
-    """Return the pages of a TIFF of grey or RGB numbers; none of other files, which Pillow decodes.
-
-    Raises:
-        DataError: 0 is white in a file of class numbers, so that object and background may be exchanged.
-    """
+    """Return the pages of a TIFF of grey or RGB numbers; none of other files, which Pillow decodes."""
     with open_file(path, "image") as file:
         if file.read(4)[:3] not in (b"II*", b"II+", b"MM\0"):
             return []
@@ -157,7 +141,7 @@ def _tiff_pages(path: Path, labels: bool) -> list[np.ndarray]:
             is_transparent = page.dtype == np.uint8 and {1, 2} & set(page.extrasamples)
             if page.photometric not in (0, 1, 2) or is_transparent:
                 return []
-            if page.photometric == 0 and labels:
+            if page.photometric == 0 and labels:  # object and background may be exchanged
                 raise DataError(f"{path} is a TIFF whose 0 is white; expected class numbers of which 0 is black")
             check_pixels(page.imagewidth, page.imagelength)
             values = series.asarray()
@@ -193,7 +177,6 @@ def _frames(path: Path, labels: bool) -> list[np.ndarray]:
 
 
 def _shown(frame: Image.Image) -> Image.Image:
-    """Return a frame as it is shown: RGB, or grey of any depth, over white where it is transparent."""
     if frame.mode == "F" or frame.mode.startswith("I"):
         return frame
     if frame.has_transparency_data:
@@ -208,11 +191,6 @@ def _shown(frame: Image.Image) -> Image.Image:
 
 
 def _write(pages: Sequence[np.ndarray], path: Path, target: Path, shades: Shades) -> str:
-    """Write the pages of the file `path` beside each other, and return which files were made how.
-
-    Raises:
-        DataError: the values cannot be 8 bits, or a file is there already.
-    """
     several = len(pages) > 1
     names = [target.with_name(f"{target.name}{f'_{place:03}' * several}.png") for place in range(len(pages))]
     if there := next((name for name in names if name.exists()), None):
@@ -229,11 +207,7 @@ def _write(pages: Sequence[np.ndarray], path: Path, target: Path, shades: Shades
 
 
 def _range(pages: Sequence[np.ndarray], path: Path, shades: Shades) -> tuple[float, float]:
-    """Return the values that become 0 and 255: 0 and 255 themselves for class numbers, and for shades of 8 bits.
-
-    Raises:
-        DataError: class numbers are no whole numbers of 8 bits, or there is one value alone.
-    """
+    """Return the values that become 0 and 255: 0 and 255 themselves for class numbers, and for shades of 8 bits."""
     values = np.concatenate([page.ravel() for page in pages])
     if shades.labels:
         wrong = ~((values >= 0) & (values <= 255) & (np.abs(values - np.rint(values)) <= NEAR))

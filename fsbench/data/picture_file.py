@@ -5,6 +5,7 @@ Photos, label maps, masks and answers all come through `open_picture`, in runs a
 """
 
 import re
+import shlex
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -155,7 +156,11 @@ def open_picture(
             image.info.pop("xmp", None)  # by which PIL turns a TIFF without an EXIF entry
             header = _read_header(image, exif)
             if problem := _problem(image, header, form):
-                raise DataError(sentence(subject, problem, form.expected, form.way_out.format(file=name or source)))
+                raise DataError(
+                    sentence(
+                        subject, problem, form.expected, form.way_out.format(file=shlex.quote(str(name or source)))
+                    )
+                )
             if not decode:
                 yield image, header
             elif image.format == "PNG":

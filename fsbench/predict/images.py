@@ -17,9 +17,10 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import is_file, is_folder
 from fsbench.base.terminal import print_note
 from fsbench.data.image_io import read_upright
+from fsbench.data.labelled.photos import SUFFIXES
 from fsbench.data.transforms import RESIZES
 from fsbench.data.warping import resize_by_opencv
-from fsbench.predict.scans import SUFFIXES, check_no_scan, check_no_scans
+from fsbench.predict.scans import check_no_scan, check_no_scans
 
 PREVIEW = 1600
 """Longest side of an overlay in pixels."""

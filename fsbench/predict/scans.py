@@ -8,9 +8,7 @@ from pathlib import Path
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import is_file, is_folder
 from fsbench.data.conversion import is_dicom, is_scan
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".heic", ".heif")
-"""Ends of the names of pictures."""
+from fsbench.data.labelled.photos import SUFFIXES
 
 
 def check_no_scans(paths: Iterable[Path], supports: Iterable[str]) -> None:
@@ -33,12 +31,7 @@ def check_no_scans(paths: Iterable[Path], supports: Iterable[str]) -> None:
 
 
 def check_no_scan(path: Path, given: Path | None = None) -> None:
-    """Raise SettingsError if a file is a medical scan, or a slice of one.
-
-    Args:
-        path: the file.
-        given: the folder of the file, if that was given.
-    """
+    """Raise SettingsError if a file is a medical scan, or a slice of one; `given` is its folder, if that was given."""
     if is_scan(path):
         command = f"fsbench data convert {shlex.quote(str(given or path))} --out slices"
         raise SettingsError(

@@ -21,13 +21,13 @@ from fsbench.data.file_rules import remark
 from fsbench.data.image_io import is_transparent, read_photo
 from fsbench.data.label_maps import way_labels
 from fsbench.data.labelled.classes import ClassNames, first, parse_classes
-from fsbench.data.labelled.files import Found, read_annotations
-from fsbench.data.labelled.image import NO_CLASS, LabelledImage, MaskFile
-from fsbench.data.labelled.labelme import read_labelme
+from fsbench.data.labelled.files import Found, read_outlines
+from fsbench.data.labelled.image import NO_CLASS, Drawn, LabelledImage, Labels, MaskFile
+from fsbench.data.labelled.outlines import Outlines
 from fsbench.data.labelled.photos import SUFFIXES, TABLES
 from fsbench.data.labelled.plausible import Plausibility
 from fsbench.data.labelled.table import read_images
-from fsbench.data.orientation import apply_orientation
+from fsbench.data.orientation import apply_orientation, fits_both_ways
 from fsbench.data.palettes import SeenColours
 from fsbench.data.transforms import RESIZES
 from fsbench.predict.scans import check_no_scan
@@ -50,10 +50,10 @@ class Support:
     """Labelled image: pixels, label map and the classes that it shows.
 
     Attributes:
-        image_name: Name of the image; supports with the same name show the same image.
+        image_name: supports with the same name show the same image.
         pixels: (H, W, 3) uint8, upright.
         labels: (H, W) uint8: 0 not marked, 255 void, any other value a class number.
-        classes: {number in `labels`: class name}; numbers in `labels` without an entry are ignored.
+        classes: {number in `labels`: class name}; numbers without an entry are ignored.
     """
 
     image_name: str
@@ -70,11 +70,9 @@ class SupportSet:
     which follow the classes as further ways. Pixels that match a region better than any class become background.
 
     Attributes:
-        classes: N names, in order of appearance.
-        regions: R names of what the marked regions of negatives show.
-        images: (M, 3, S, S) the M different images, resized.
-        image_names: M names of the images.
-        image_keys: M keys of their contents, as of an `EpisodeBatch`.
+        classes, regions: N names, in order of appearance, and R names of what marked regions of negatives show.
+        images, image_names, image_keys: (M, 3, S, S) the different images, resized, and M names and keys of their
+            contents, as of an `EpisodeBatch`.
         rows: (1, N + R, K) int64, for each way and shot the index into `images`.
         labels: (1, N + R, K, S, S) uint8, for each way and shot its mask: 1 the way, 0 other, 255 void.
         shots: for each of the N classes its number of supports before repetition.
@@ -102,19 +100,9 @@ class SupportSet:
 def stack_supports(
     supports: Sequence[Support], size: int, resize: str, negatives: Sequence[Support] = ()
 ) -> SupportSet:
-    """Resize supports and stack them into tensors by class, followed by the marked regions of negatives.
+    """Resize supports to side S and stack them into tensors by class, followed by the marked regions of negatives.
 
     Classes and regions with fewer supports than others repeat theirs in turn, so that all have the same number.
-
-    Args:
-        supports: labelled images of the classes.
-        size: side S of the resized square images.
-        resize: name of the rule for resizing, a key of `RESIZES`.
-        negatives: images without the classes, which may have marked regions that belong to no class.
-
-    Raises:
-        SettingsError: there are no supports, or more than `MAX_CLASSES` classes and regions.
-        DataError: no pixel of a class is left in a resized mask; the message names the image.
     """
     if not supports:
         raise SettingsError("there is no support; expected at least one photo with its mask")
@@ -164,23 +152,19 @@ def read_supports(
     """Read labelled images from image and mask files, annotation files, tables and folders.
 
     Args:
-        given: Texts such as NAME=IMAGE:MASK, an annotation file, a table or a folder (`FORMS`), or their parsed form.
+        given: texts such as NAME=IMAGE:MASK, an annotation file, a table or a folder (`FORMS`), or their parsed form.
         classes: "1=cat,2=dog" names the numbers of label maps, "red=cat" the colours of masks; "cat,dog" chooses among
             classes that have names.
-        root: Folder of the images that JSON files name, instead of the folder of the JSON file.
+        root: folder of the images that JSON files name, instead of the folder of the JSON file.
 
     Returns:
-        The supports, and a list of notes for the user, one sentence each.
-
-    Raises:
-        SettingsError: a text names no existing files, or no support shows a class that `classes` names.
-        DataError: a file cannot be read or is invalid.
+        The supports, of which photos whose LabelMe file has no shape show no class, and notes for the user.
     """
     names, seen, plausibility = parse_classes(classes), SeenColours(), Plausibility()
     supports: list[Support] = []
     notes: list[str] = []
     for one in given:
-        spec = one if isinstance(one, tuple) else parse_support(one)
+        spec = one if isinstance(one, tuple) else _parse(one)
         found = _found(spec, names, seen, root)
         labelled = [image for image in found.images if image.labels]
         if is_folder(spec[2]) and not labelled:
@@ -188,16 +172,19 @@ def read_supports(
             raise SettingsError("; ".join(told))
         notes += found.notes
         empty: list[Path] = []
+        is_one_of_many = is_folder(spec[2]) or len(labelled) > 1 or len(given) > 1
         for image in labelled:
-            support, more = _support(image, names.chosen)
-            if not support.classes and (is_folder(spec[2]) or len(labelled) > 1 or names.chosen):
-                empty.append(_file(image))
-            elif not support.classes:
-                raise _nothing_marked(image, support.labels, more)
-            else:
+            own = image.labels
+            is_emptied = is_one_of_many and isinstance(own, Outlines) and not (own.regions or own.notes)
+            support, more = _support(image, () if is_emptied else names.chosen)
+            if support.classes or is_emptied:
                 supports.append(support)
                 notes += [note for note in more if note not in notes]
                 plausibility.add(support.image_name, support.labels, image)
+            elif is_folder(spec[2]) or len(labelled) > 1 or names.chosen:
+                empty.append(_file(image))
+            else:
+                raise _nothing_marked(image, support.labels, more)
         if empty and not names.chosen:
             notes.append(f"left out, as nothing that has a name is marked: {first(empty)}")
         if alone := _alone(found):
@@ -212,16 +199,12 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
     """Read images without any of the classes (negatives), and regions in images that belong to no class.
 
     Args:
-        given: Texts, each a photo, a folder of photos (with masks and without), or a labelled image such as
+        given: texts, each a photo, a folder of photos (with masks and without), or a labelled image such as
             NAME=IMAGE:MASK (`FORMS`), whose marked regions are not the classes; NAME says what they show instead.
-        root: Folder of the images that JSON files name, instead of the folder of the JSON file.
+        root: folder of the images that JSON files name, instead of the folder of the JSON file.
 
     Returns:
-        The photos, with empty `classes` where nothing is marked, and a list of notes for the user, one sentence each.
-
-    Raises:
-        SettingsError: a text names no existing files.
-        DataError: a file cannot be read or is invalid.
+        The photos, with empty `classes` where nothing is marked, and notes for the user.
     """
     photos: list[Path] = []
     regions: list[Support] = []
@@ -238,7 +221,7 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
                 f"negative {text}: there is no such file or folder{near_path(path)}; expected a photo, a folder of "
                 f"photos, or {FORMS}"
             )
-        found = _found(parse_support(text), ClassNames(), SeenColours(), root, is_negative=True)
+        found = _found(_parse(text), ClassNames(), SeenColours(), root, is_negative=True)
         notes += [f"negatives: {note}" for note in found.notes]
         for image in found.images:
             if image.labels is None and isinstance(image.photo, Path):
@@ -256,14 +239,8 @@ def read_negatives(given: Sequence[str], root: Path | None = None) -> tuple[list
     return [*unmarked, *regions], notes + plausibility.notes()
 
 
-def parse_support(text: str) -> SupportSpec:
-    """Split the text NAME=IMAGE:MASK into class name, image file and mask file; a folder or file stands alone.
-
-    Paths may contain "=" and ":" themselves: the text is split so that the files exist.
-
-    Raises:
-        SettingsError: however the text is split, not all files exist.
-    """
+def _parse(text: str) -> SupportSpec:
+    """Split a text into class name, image and mask so that the files exist: paths may contain "=" and ":", too."""
     if is_folder(text):
         return "", None, Path(text)
     prefix, equals, rest = text.partition("=")
@@ -287,30 +264,23 @@ def parse_support(text: str) -> SupportSpec:
 def _found(
     spec: SupportSpec, names: ClassNames, seen: SeenColours, root: Path | None, is_negative: bool = False
 ) -> Found:
-    """Return the labelled images of a text's parts; of negatives all photos, else those that show something."""
     name, photo, file = spec
-    is_annotation = file.suffix.lower() == ".json"
     if photo is None:
         return read_images(file, names, root, keeps_unmarked=is_negative, sure=not is_negative)
-    if is_annotation and name:
-        raise SettingsError(f"support {name}={file} names a class, but the labels in the file do; leave out '{name}='")
-    if is_annotation:
-        content = read_annotations(file)
-        if "shapes" not in content:
-            raise DataError(f"{file} is COCO's file, which names its photos; expected {FORMS}; leave out '{photo}:'")
-        return Found([LabelledImage(photo.stem, photo, read_labelme(content, file, is_photo_named=True))])
-    labels = MaskFile(file, composed(name) or names.numbers or None, {} if name else names.colours, seen)
+    labels: Labels = MaskFile(file, composed(name) or names.numbers or None, {} if name else names.colours, seen)
+    if file.suffix.lower() == ".json":
+        if name:
+            raise SettingsError(
+                f"support {name}={file} names a class, but the labels in the file do; leave out '{name}='"
+            )
+        labels = read_outlines(file, photo)
     return Found([LabelledImage(photo.stem, photo, labels)])
 
 
 def _support(image: LabelledImage, chosen: Collection[str] = ()) -> tuple[Support, list[str]]:
-    """Read a photo and what is drawn on it, of `chosen` classes alone if there are any; return notes, too.
-
-    A photo on which nothing is marked need not be there.
-    """
+    """Read a photo and what is drawn on it, of `chosen` classes alone, without which the photo need not be there."""
     photo = image.photo
-    drawn = image.labels.read(photo) if image.labels else None
-    labels, classes, notes = drawn or (np.zeros((0, 0), np.uint8), {}, ())
+    labels, classes, notes = image.labels.read(photo) if image.labels else Drawn(np.zeros((0, 0), np.uint8), {})
     taken = {number: name for number, name in classes.items() if not chosen or name in chosen}
     if chosen and not taken:
         return Support(image.name, np.zeros((0, 0, 3), np.uint8), labels, {}), []
@@ -319,8 +289,11 @@ def _support(image: LabelledImage, chosen: Collection[str] = ()) -> tuple[Suppor
     told = [*notes]
     if image.labels is None:
         labels = np.zeros(pixels.shape[:2], np.uint8)
-    elif isinstance(photo, Path) and is_transparent(photo, header):
-        told.append(remark("transparent_photo", photo))
+    elif isinstance(photo, Path):
+        if isinstance(image.labels, MaskFile) and fits_both_ways(photo, image.labels.file):
+            told.append(remark("fits_both_ways", photo))
+        if is_transparent(photo, header):
+            told.append(remark("transparent_photo", photo))
     return Support(str(photo if isinstance(photo, Path) else _file(image)), pixels, labels, taken), told
 
 

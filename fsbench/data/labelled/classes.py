@@ -28,11 +28,7 @@ class ClassNames(NamedTuple):
 
 
 def parse_classes(text: str) -> ClassNames:
-    """Parse the value of the option --classes: "1=cat,2=dog", "red=cat,#0000ff=dog" or "cat,dog".
-
-    Raises:
-        SettingsError: forms are mixed, or a number or colour is invalid.
-    """
+    """Parse the value of the option --classes: "1=cat,2=dog", "red=cat,#0000ff=dog" or "cat,dog"."""
     words = [word.strip() for word in composed(text).split(",") if word.strip()]
     if not any("=" in word for word in words):
         return ClassNames(chosen=tuple(words))

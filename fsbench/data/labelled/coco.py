@@ -37,9 +37,6 @@ def read_coco(content: dict[str, Any], file: Path) -> tuple[list[tuple[Outlines,
     Returns:
         What is drawn on each image, with the word for its split or ""; names of the classes with objects, in ascending
         category id; and notes.
-
-    Raises:
-        DataError: it has not the form of COCO's instances, or entries do not fit together.
     """
     listed, info, left_out = content.get("annotations"), content.get("info"), LeftOut()
     if isinstance(listed, list) and any(isinstance(one, dict) and "segments_info" in one for one in listed):
@@ -83,7 +80,6 @@ def read_coco(content: dict[str, Any], file: Path) -> tuple[list[tuple[Outlines,
 
 
 def _object(entry: dict[str, Any]) -> _Object:
-    """Return an annotation. Raises ValueError where it lacks something or has an unusable value."""
     shape = entry.get("segmentation")
     has_other = shape is None and bool(entry.get("bbox") or entry.get("keypoints"))
     require(entry, ("image_id", "id", "category_id", *["segmentation"] * (not has_other)))

@@ -12,32 +12,23 @@ from fsbench.data.file_rules import remark
 from fsbench.data.labelled.coco import read_coco
 from fsbench.data.labelled.image import LabelledImage
 from fsbench.data.labelled.labelme import read_labelme
+from fsbench.data.labelled.outlines import Outlines
 from fsbench.data.labelled.photos import Listing, find_photo, part_word
 
 
 @dataclass
 class Found:
-    """Labelled images as they are found, not yet a table.
+    """Labelled images as they are found, not yet a table: names may be there twice.
 
-    Attributes:
-        images: the images; names may be there twice.
-        words: for each image "train", "val", "test" or "".
-        classes: names of classes in the order of their ids, where files have ids.
-        notes: sentences for the user.
+    `classes` are those that have ids, in the order of these.
     """
 
     images: list[LabelledImage] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, image: LabelledImage, word: str = "") -> None:
-        self.images.append(image)
-        self.words.append(word)
-
     def extend(self, other: "Found") -> None:
         self.images += other.images
-        self.words += other.words
         self.classes += [name for name in other.classes if name not in self.classes]
         self.notes += other.notes
 
@@ -53,6 +44,14 @@ def read_annotations(path: Path) -> dict[str, Any]:
     return content
 
 
+def read_outlines(file: Path, photo: Path) -> Outlines:
+    """Read LabelMe's file of a photo that the user names."""
+    content = read_annotations(file)
+    if "shapes" not in content:
+        raise DataError(f"{file} is COCO's file of many photos, which it names; expected LabelMe's; leave out {photo}")
+    return read_labelme(content, file, is_photo_named=True)
+
+
 def read_annotation_file(
     file: Path,
     root: Path | None = None,
@@ -64,9 +63,7 @@ def read_annotation_file(
     """Read the labelled images of a JSON file of LabelMe or COCO.
 
     Args:
-        file: the file.
-        root: folder of the photos, instead of the file's.
-        listing: pictures of the data set's folder, among which photos are looked for, too.
+        root, listing: where photos are looked for, as by `find_photo`.
         chosen: the classes that are wanted; () for all. Photos that show none of them need not be here.
         keeps_unmarked: whether images without any object are wanted.
         content: what `read_annotations` returns of the file, if it was read.
@@ -92,7 +89,7 @@ def read_annotation_file(
             photo = find_photo(outlines.stated, file, root, listing, word or of_file)
         except DataError:
             if outlines.picture:
-                found.add(LabelledImage(file.stem, outlines.picture, outlines))
+                found.images.append(LabelledImage(file.stem, outlines.picture, outlines))
                 found.notes.append(remark("labelme_picture_alone", file, photo=outlines.stated))
             elif is_wanted:
                 raise
@@ -104,14 +101,13 @@ def read_annotation_file(
                 "expected a photo for each; put them at the stated paths or give --support-root"
             )
         word = word or part_word(_folders(photo, listing)) or of_file
-        found.add(LabelledImage(photo.stem, photo, outlines), word)
+        found.images.append(LabelledImage(photo.stem, photo, outlines, word))
     if absent and not is_labelme:
         found.notes.append(f"{file}: {absent} images without objects are left out, as their photos are not here")
     return found
 
 
 def _folders(file: Path, listing: Listing | None) -> list[str]:
-    """Return the folders of a file below that of the data set, the nearest first."""
     if listing is None or not file.is_relative_to(listing.root):
         return []
     return [*reversed(file.relative_to(listing.root).parts[:-1])]

@@ -24,17 +24,12 @@ MOST_NUMBERS = 32
 def read_folder(
     folder: Path, names: ClassNames, photos: Path | None = None, keeps_unmarked: bool = True, sure: bool = True
 ) -> Found:
-    """Read all labelled images of a folder, and its photos without labels.
+    """Read all labelled images of a folder and the folders in it, and its photos without labels.
 
     Args:
-        folder: the folder; folders in it are read, too.
-        names: names of the numbers or colours of label maps, and the classes that are wanted.
         photos: folder of the photos that annotation files name, instead of this one.
         keeps_unmarked: whether images are wanted on which an annotation file marks nothing.
         sure: whether a PNG with the name of a photo beside it is its mask in any case, rather than by what it holds.
-
-    Raises:
-        DataError: a file cannot be read, or a mask has two photos.
     """
     listing = list_folder(folder)
     found = _annotated(listing, names, photos, keeps_unmarked)
@@ -46,8 +41,8 @@ def read_folder(
         labels = MaskFile(mask, names.numbers or None, names.colours, seen)
         place = by_photo.get(picture.path)
         if place is None:
-            found.add(LabelledImage(picture.key, picture.path, labels), part_word(reversed(picture.folders)))
-        elif _is_marked(found.images[place]):
+            found.images.append(LabelledImage(picture.key, picture.path, labels, picture.part))
+        elif isinstance(drawn := found.images[place].labels, Outlines) and drawn.regions:
             hidden.append(mask)
         else:
             found.images[place] = replace(found.images[place], labels=labels)
@@ -55,20 +50,16 @@ def read_folder(
         found.notes.append(f"{len(hidden)} masks are left out, as annotation files label their photos: {first(hidden)}")
     of_photos = {picture.path: picture for picture in listing.pictures}
     unlabelled = [picture for picture in others if picture.path not in by_photo]
-    if not found.images:
-        classes = {picture.path: _class_folder(picture) for picture in unlabelled}
-        is_classified = "" not in classes.values() and len({*classes.values()}) > 1
-    else:
-        classes, is_classified = {}, False
-        if masks and {_class_folder(picture) for picture, _ in masks} > {_class_folder(masks[0][0])}:
-            notes.append(
-                f"{folder}: masks lie beside photos in several folders ({first({_class_folder(p) for p, _ in masks})}),"
-                " whose names are no classes; names of the numbers in masks are given with --classes"
-            )
+    classes = {_class_folder(picture) for picture in unlabelled}
+    is_classified = not found.images and "" not in classes and len(classes) > 1
+    if len(folders := {_class_folder(picture) for picture, _ in masks}) > 1:
+        notes.append(
+            f"{folder}: masks lie beside photos in several folders ({first(folders)}), whose names are no classes; "
+            "names of the numbers in masks are given with --classes"
+        )
     for picture in unlabelled:
-        shows = {classes[picture.path]: True} if is_classified else {}
-        word = part_word(reversed(picture.folders))
-        found.add(LabelledImage(picture.key, picture.path, classes=shows), word)
+        shows = {_class_folder(picture): True} if is_classified else {}
+        found.images.append(LabelledImage(picture.key, picture.path, part=picture.part, classes=shows))
     for place, image in enumerate(found.images):
         if isinstance(image.photo, Path) and image.photo in of_photos:
             found.images[place] = replace(image, name=of_photos[image.photo].key)
@@ -77,19 +68,14 @@ def read_folder(
     if listing.unread:
         found.notes.append(
             f"{folder}: {len(listing.unread)} files of forms that are not read are left out "
-            f"({first({file.suffix for file in listing.unread})}): {first(listing.unread)}; save labels as PNG"
+            f"({first({file.suffix for file in listing.unread})}): {first(listing.unread)}; save them as PNG"
         )
     if listing.results:
         found.notes.append(f"left out, as fsbench predict wrote them: {first(listing.results)}")
     return found
 
 
-def _is_marked(image: LabelledImage) -> bool:
-    return isinstance(image.labels, Outlines) and bool(image.labels.regions)
-
-
 def _annotated(listing: Listing, names: ClassNames, photos: Path | None, keeps_unmarked: bool) -> Found:
-    """Read the annotation files of a folder; files of another content are named in a note."""
     found = Found()
     foreign: list[Path] = []
     for file in listing.annotations:
@@ -138,11 +124,10 @@ def _pairs(listing: Listing, sure: bool) -> tuple[list[tuple[Picture, Path]], li
         if not apart and (not own or mask.path in pairs):
             continue  # a photo
         if not apart and not sure:
-            likely = [photo for photo in own if _is_mask(mask.path, photo.path)]
-            doubtful += [mask.path] * (not likely)
-            if not likely:
+            own = [photo for photo in own if _is_mask(mask.path, photo.path)]
+            if not own:
+                doubtful.append(mask.path)
                 continue
-            own = likely
         if len(own) > 1:
             raise DataError(
                 f"the mask {mask.path} has {len(own)} photos of its name ({first(one.path for one in own)}); expected "
@@ -184,12 +169,10 @@ def _is_mask(file: Path, photo: Path) -> bool:
 
 
 def _class_folder(picture: Picture) -> str:
-    """Return the first folder that is no part of the data set; "" if there is none."""
     return next((name for name in picture.folders if not part_word([name])), "")
 
 
 def _read_lists(listing: Listing, found: Found) -> None:
-    """Give images the parts that train.txt, val.txt and test.txt name them in."""
     places: dict[str, list[int]] = {}
     for place, image in enumerate(found.images):
         for name in {image.name, image.name.rpartition("/")[2]}:
@@ -206,6 +189,6 @@ def _read_lists(listing: Listing, found: Found) -> None:
             own = places.get(path.as_posix()) or places.get(path.name) or []
             unknown += [line] * (not own)
             for place in own:
-                found.words[place] = part_word([file.stem])
+                found.images[place] = replace(found.images[place], part=part_word([file.stem]))
         if unknown:
             found.notes.append(f"{len(unknown)} names of {file} have no photo: {first(unknown)}")

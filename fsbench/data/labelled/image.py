@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import VOID
-from fsbench.data.file_rules import remark
 from fsbench.data.image_io import HALF, read_mask
-from fsbench.data.orientation import fits_both_ways
 from fsbench.data.palettes import Colour, SeenColours
 
 NO_CLASS = "something else"
@@ -21,10 +19,7 @@ NO_CLASS = "something else"
 class Drawn(NamedTuple):
     """What is drawn on a photo, fitted to the photo's upright form.
 
-    Attributes:
-        labels: (H, W) uint8: 0 background, 255 void, else a number.
-        classes: {number in `labels`: class name}; numbers without an entry are ignored.
-        notes: sentences for the user about what was left out or taken in one of several ways.
+    `labels` is (H, W) uint8: 0 background, 255 void, else a number. Numbers that are not in `classes` are ignored.
     """
 
     labels: np.ndarray
@@ -40,7 +35,6 @@ class Labels(Protocol):
 
     def read(self, photo: Path | bytes) -> Drawn:
         """Return what is drawn on the photo. Raises DataError if it cannot be read, or does not fit the photo."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,6 @@ class MaskFile:
     """A label map, or the mask of one class.
 
     Attributes:
-        file: the picture.
         names: {number: class name} of a label map, other numbers being ignored; the name of a mask's one class; None
             for a label map whose numbers n are called "class n".
         colours: {colour: class name} of a mask painted in colours, each of which is named.
@@ -61,15 +54,15 @@ class MaskFile:
     seen: SeenColours = field(default_factory=dict, compare=False, repr=False)
 
     def read(self, photo: Path | bytes) -> Drawn:
-        beside = photo if isinstance(photo, Path) else None
         own = self.names if isinstance(self.names, str) else ""
         known = {**self.names} if isinstance(self.names, Mapping) else {}
         free = (number for number in range(1, VOID) if number not in known)
         colours = {colour: next(free) for colour in self.colours}
+        beside = photo if isinstance(photo, Path) else None
         labels, smoothed = read_mask(
             self.file, None if own else self.seen, is_one_class=bool(own), photo=beside, colours=colours
         )
-        notes = [remark("fits_both_ways", beside)] if beside and fits_both_ways(beside, self.file) else []
+        notes = []
         if smoothed and len(set(np.unique(labels).tolist()) - {0, VOID, *known}) > len(known):
             if not own:
                 raise DataError(
@@ -97,7 +90,7 @@ class LabelledImage:
         name: unique in its table: the photo's path below the folder, without suffix.
         photo: the photo's file; bytes of the picture that a LabelMe file holds itself.
         labels: what is drawn on the photo; None if it is not labelled.
-        part: "trn" training, "val" test; None if nothing says it.
+        part: "trn" training, "val" test; None if nothing says it. What is no table yet has "train", "val" or "test".
         group: the patient, scene or object that the photo shows.
         classes: {class name: whether the photo shows it}; False for a negative.
     """
@@ -105,6 +98,6 @@ class LabelledImage:
     name: str
     photo: Path | bytes
     labels: Labels | None = None
-    part: Literal["trn", "val"] | None = None
+    part: str | None = None
     group: str | None = None
     classes: Mapping[str, bool] = field(default_factory=dict)

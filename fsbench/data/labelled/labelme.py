@@ -26,12 +26,7 @@ _KINDS = ("polygon", "rectangle", "circle", "mask", *_FOUR_CORNERS)
 
 
 def read_labelme(content: dict[str, Any], file: Path, is_photo_named: bool = False) -> Outlines:
-    """Read the shapes of a LabelMe file; a circle is the disc that LabelMe's own programs draw.
-
-    Args:
-        content: the parsed JSON.
-        file: the file, for messages.
-        is_photo_named: whether the user names the photo, so that what the file says of it does not count.
+    """Read the shapes of a LabelMe file; if the user names the photo, what the file says of it does not count.
 
     Raises:
         DataError: `content` does not have the form of a LabelMe file.
@@ -70,7 +65,6 @@ def _picture(content: dict[str, Any], file: Path) -> bytes:
 
 
 def _region(name: str, shape: dict[str, Any], size: tuple[int, int]) -> Region:
-    """Return a shape; one of `UNDECODABLE` if it marks nothing or cannot be read, of which a ValueError says why."""
     kind = str(shape.get("shape_type") or "polygon")[:40]
     if kind not in _KINDS:
         raise ValueError(f'fsbench does not read the shape "{kind}"')
@@ -91,7 +85,6 @@ def _region(name: str, shape: dict[str, Any], size: tuple[int, int]) -> Region:
 
 
 def _corners(kind: str, points: np.ndarray) -> np.ndarray:
-    """Return the corners (n, 2), as x and y, of a shape, or of the box around a circle."""
     if kind == "polygon" or (kind in (*_FOUR_CORNERS, "rectangle") and len(points) == 4):
         return points
     if kind == "rectangle" and len(points) >= 2:
@@ -105,14 +98,13 @@ def _corners(kind: str, points: np.ndarray) -> np.ndarray:
 
 
 def _disc(corners: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return the disc (H, W) bool in a box, by the drawing function that LabelMe and X-AnyLabeling call for circles."""
+    """Draw a disc as LabelMe and X-AnyLabeling do for circles."""
     disc = Image.new("L", (width, height))
     ImageDraw.Draw(disc).ellipse([*corners[0], *corners[2]], fill=1, outline=1)
     return np.asarray(disc) == 1
 
 
 def _small_mask(encoded: str, points: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """Return a mask (h, w) bool, a small base64 PNG, and column and row of its upper left corner, which is rounded."""
     try:
         small = read_mask(base64.b64decode(encoded), name="of a shape")[0] > 0
     except (DataError, *UNDECODABLE) as error:
@@ -127,7 +119,6 @@ def _small_mask(encoded: str, points: np.ndarray) -> tuple[np.ndarray, int, int]
 
 
 def _placed(small: np.ndarray, left: int, top: int, height: int, width: int) -> np.ndarray:
-    """Return a small mask at its place in an image (H, W), without what lies outside."""
     small = small[max(-top, 0) :, max(-left, 0) :]
     mask = np.zeros((height, width), dtype=bool)
     window = mask[max(top, 0) :, max(left, 0) :][: small.shape[0], : small.shape[1]]

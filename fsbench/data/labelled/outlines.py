@@ -31,7 +31,7 @@ LeftOut = Counter[tuple[str, str]]
 
 
 def left_out_notes(file: Path, left_out: LeftOut) -> list[str]:
-    """Return sentences on the objects of a file that were left out, and on those that were cut."""
+    """Return sentences on the objects of a file that were left out or cut."""
     cut = ", ".join(f"{number} of {name}" for (name, reason), number in left_out.items() if reason == _CUT)
     words = ", ".join(f"{number} of {name} ({why})" for (name, why), number in left_out.items() if why != _CUT)
     notes = [remark("objects_left_out", f"{file}:", objects=words)] if words else []
@@ -39,13 +39,7 @@ def left_out_notes(file: Path, left_out: LeftOut) -> list[str]:
 
 
 class Region(NamedTuple):
-    """One object.
-
-    Attributes:
-        name: the class.
-        outlines: outlines to be filled, corners (n, 2) as x and y.
-        mask: a function from height and width of the image to its pixels (H, W) bool.
-    """
+    """One object: outlines (n, 2) to be filled, as x and y, or a function from an image's size to its pixels."""
 
     name: str
     outlines: tuple[np.ndarray, ...] = ()
@@ -73,13 +67,11 @@ class Outlines:
     """All objects on a photo; later ones are painted over earlier ones.
 
     Attributes:
-        file: the annotation file.
         regions: the objects. Those of the class `_background_` paint background, those of `__ignore__` void.
         size: height and width of the photo as the file states them.
         names: names of number 1, 2, … of the label map.
         stated: path of the photo as the file states it; "" if the user names the photo.
         picture: LabelMe's copy of the photo, the content of an image file; b"" without one.
-        notes: sentences on shapes of the file that cannot be read.
         is_per_cent: whether corners are shares of the photo as shown, times the size that the file states.
         may_be_upright: whether the stated size may be the stored one while the outlines lie on the turned photo.
     """
@@ -137,7 +129,6 @@ class Outlines:
         return (replace(self, size=upright), told) if fits else (self, [])
 
     def _on_picture(self) -> tuple[np.ndarray, Drawn]:
-        """Return the picture in the annotation file (H, W, 3) uint8, upright, and what is drawn on it."""
         try:
             pixels, header = read_photo(self.picture, "imageData")
             drawn = self.paint()
@@ -148,7 +139,6 @@ class Outlines:
         return apply_orientation(pixels, header.turn), drawn._replace(labels=labels)
 
     def _on_other_copy(self, photo: Path) -> Drawn:
-        """Fit the labels to a photo that is another file than the picture, but shows the same."""
         picture, drawn = self._on_picture()
         pixels, header = read_photo(photo)
         pixels = apply_orientation(pixels, header.turn)
@@ -159,7 +149,6 @@ class Outlines:
 
 
 def _is_same(picture: np.ndarray, photo: np.ndarray) -> bool:
-    """Return whether two pictures (H, W, 3) uint8 are one, up to lossy compression."""
     if picture.shape != photo.shape:
         return False
     means = [np.asarray(Image.fromarray(pixels).reduce(_SIDE), dtype=int) for pixels in (picture, photo)]

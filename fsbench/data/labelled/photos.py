@@ -12,9 +12,9 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import is_file
 from fsbench.base.files.names import composed, existing_form, other_case
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".heic", ".heif")
 """Ends of the names of pictures."""
-UNREAD = (".gif", ".ppm", ".pgm", ".pbm", ".jp2", ".npy", ".mat", ".xml", ".svg", ".avif", ".tga")
+UNREAD = (".gif", ".webp", ".ppm", ".pgm", ".pbm", ".jp2", ".npy", ".mat", ".xml", ".svg", ".avif", ".tga")
 """Ends of the names of pictures and labels that are not read, and of which a note says so."""
 TABLES = (".csv", ".tsv", ".parquet")
 PHOTO_WORDS = ("photos", "photo", "images", "image", "imgs", "img", "jpegimages", "pictures")
@@ -43,12 +43,9 @@ def part_word(texts: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a folder.
+    """A picture of a data set, and what the folders below the data set's say of it.
 
-    Attributes:
-        path: the file.
-        folders: the folders below the data set's, without those that say "photos" or "masks".
-        kinds: what the names of its folders say: "photo", "mask".
+    `folders` are those that do not say "photos" or "masks", and `kinds` what the others say: "photo", "mask".
     """
 
     path: Path
@@ -57,8 +54,12 @@ class Picture:
 
     @property
     def key(self) -> str:
-        """Name in a data set: of images/train/a.jpg and of masks/train/a.png it is train/a."""
+        """Name in the data set: of images/train/a.jpg and of masks/train/a.png it is train/a."""
         return composed("/".join((*self.folders, self.path.stem)))
+
+    @property
+    def part(self) -> str:
+        return part_word(reversed(self.folders))
 
 
 @dataclass
@@ -73,15 +74,12 @@ class Listing:
     results: list[Path] = field(default_factory=list)
 
     @cached_property
-    def _named(self) -> dict[str, list[Path]]:
+    def photos(self) -> dict[str, list[Path]]:
+        """The photos of each file name."""
         found: dict[str, list[Path]] = {}
         for picture in (one for one in self.pictures if "mask" not in one.kinds):
             found.setdefault(composed(picture.path.name), []).append(picture.path)
         return found
-
-    def named(self, name: str) -> list[Path]:
-        """Return the photos of a file name."""
-        return self._named.get(composed(name), [])
 
 
 def list_folder(root: Path) -> Listing:
@@ -109,7 +107,6 @@ def list_folder(root: Path) -> Listing:
 
 
 def _read_folders(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return the folders without words for photos and masks, with one word for a part, and what these words were."""
     kept: list[str] = []
     kinds: set[str] = set()
     for name in names:
@@ -126,14 +123,9 @@ def _read_folders(names: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]
 def find_photo(stated: str, file: Path, root: Path | None, listing: Listing | None = None, word: str = "") -> Path:
     """Find the photo named in an annotation file: at its path, among listed pictures, or by its name in a folder.
 
-    Backslashes count as separators, "%20" may stand for a space, and accents may be in another Unicode form.
-
-    Args:
-        stated: path of the photo as the annotation file states it.
-        file: the annotation file.
-        root: folder of the photos, instead of the annotation file's folder and `photos/` in it.
-        listing: pictures of the data set's folder.
-        word: the part of the data set, which decides between several pictures of one name.
+    Backslashes count as separators, "%20" may stand for a space, and accents may be in another Unicode form. `root`
+    stands for the annotation file's folder and `photos/` in it, and `word`, the part of the data set, decides between
+    several pictures of one name.
 
     Raises:
         DataError: the photo is not found, or several are.
@@ -145,7 +137,8 @@ def find_photo(stated: str, file: Path, root: Path | None, listing: Listing | No
         for found in (existing_form(folder / path) for folder in folders):
             if found is not None and is_file(found):
                 return Path(os.path.normpath(found)) if ".." in found.parts else found
-    listed = [path for name in {path.name for path in paths} for path in (listing.named(name) if listing else ())]
+    photos = listing.photos if listing else {}
+    listed = [path for name in {composed(path.name) for path in paths} for path in photos.get(name, ())]
     for choice in (
         [path for path in listed if names_path(stated, path)],
         [path for path in listed if word and part_word(reversed(path.parent.parts)) == word],

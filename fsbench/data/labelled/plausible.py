@@ -25,69 +25,43 @@ _POINT, _SYSTEMS = 1025, (2048, 3072)
 """Keys of a GeoTIFF: whether places are those of pixels' centres (2), and the coordinate systems."""
 
 
-class Check(NamedTuple):
-    """A row of the table.
-
-    Attributes:
-        name: a word for the check.
-        found: function from an image's name, label map (H, W) uint8 and, if it is known, the labelled image, to what it
-            finds, "" for nothing.
-        sentence: the note or refusal, with {images}, {number} of them, and {found}, what was found in the first.
-        is_refused: whether the image is refused.
-        of_most: whether the note is only said if more than half of the images are concerned.
-    """
-
-    name: str
-    found: Callable[[np.ndarray, LabelledImage | None], str]
-    sentence: str
-    is_refused: bool = False
-    of_most: bool = False
-
-
 class Plausibility:
     """Collects what labelled images show, one by one, and says what is not plausible of them."""
 
     def __init__(self) -> None:
         self._images = 0
-        self._found: dict[str, list[tuple[str, str]]] = {check.name: [] for check in CHECKS}
+        self._found: list[list[tuple[str, str]]] = [[] for _ in CHECKS]
 
     def add(self, image_name: str, labels: np.ndarray, image: LabelledImage | None = None) -> None:
-        """Look at the label map (H, W) uint8 of an image: 0 background, 255 void, else a class.
-
-        Args:
-            image_name: name for messages.
-            labels: the label map.
-            image: the labelled image, for checks of its files.
+        """Look at the label map (H, W) uint8 of an image (0 background, 255 void, else a class), and at its files.
 
         Raises:
-            DataError: what the image's files say of themselves contradicts their use.
+            DataError: photo and mask are GeoTIFFs of different places.
         """
         self._images += 1
-        for check in CHECKS:
-            if found := check.found(labels, image):
-                if check.is_refused:
-                    raise DataError(check.sentence.format(images=image_name, found=found, number=1))
-                self._found[check.name].append((image_name, found))
+        outlines = image.labels if image and isinstance(image.labels, Outlines) else None
+        photo = image.photo if image and isinstance(image.photo, Path) else None
+        if image and photo and isinstance(image.labels, MaskFile):
+            _check_place(image.labels, photo)
+        for check, seen in zip(CHECKS, self._found, strict=True):
+            if found := check.look(labels, outlines, photo):
+                seen.append((image_name, found))
 
     def notes(self) -> list[str]:
-        """Return one sentence for each check that found something."""
+        """Return one sentence for each check that found something in more than its share of the images."""
         notes = []
-        for check in CHECKS:
-            found = self._found[check.name]
-            if found and (not check.of_most or 2 * len(found) > self._images):
+        for check, found in zip(CHECKS, self._found, strict=True):
+            if len(found) > check.share * self._images:
                 images = ", ".join(name for name, _ in found[:3]) + (", …" if len(found) > 3 else "")
                 notes.append(check.sentence.format(images=images, found=found[0][1], number=len(found)))
         return notes
 
 
-def _between(labels: np.ndarray, _: LabelledImage | None) -> str:
+def _between(labels: np.ndarray, *_: object) -> str:
     """Return the classes of which each pixel has a smaller and a larger number, void aside, within two pixels."""
-    lowest = highest = labels
-    highest = np.where(labels == VOID, 0, labels)
+    lowest, highest = labels, np.where(labels == VOID, 0, labels)
     for axis in (0, 1):
-        lowest, highest = (
-            _extreme(values, axis, rule) for values, rule in ((lowest, np.minimum), (highest, np.maximum))
-        )
+        lowest, highest = _extreme(lowest, axis, np.minimum), _extreme(highest, axis, np.maximum)
     inside = np.bincount(labels[(lowest < labels) & (labels < highest)], minlength=256)
     total = np.bincount(labels.ravel(), minlength=256)
     rings = [n for n in range(1, VOID) if total[n] >= _LEAST_RING and inside[n] == total[n]]
@@ -95,7 +69,6 @@ def _between(labels: np.ndarray, _: LabelledImage | None) -> str:
 
 
 def _extreme(values: np.ndarray, axis: int, rule: np.ufunc) -> np.ndarray:
-    """Return the smallest or largest value within two pixels along an axis."""
     values = np.moveaxis(values, axis, 0)
     result = values.copy()
     for step in (1, 2):
@@ -104,20 +77,19 @@ def _extreme(values: np.ndarray, axis: int, rule: np.ufunc) -> np.ndarray:
     return np.moveaxis(result, 0, axis)
 
 
-def _mostly_void(labels: np.ndarray, _: LabelledImage | None) -> str:
+def _mostly_void(labels: np.ndarray, *_: object) -> str:
     void, background = np.count_nonzero(labels == VOID), np.count_nonzero(labels == 0)
     return f"{100 * void // labels.size} %" if 2 * void > labels.size and 10 * background < void else ""
 
 
-def _covered(_: np.ndarray, image: LabelledImage | None) -> str:
-    """Return the classes of outlines of which later objects of other classes cover more than a tenth."""
-    if image is None or not isinstance(image.labels, Outlines) or len({one.name for one in image.labels.regions}) < 2:
+def _covered(_: np.ndarray, outlines: Outlines | None, photo: Path | None) -> str:
+    if outlines is None or len({one.name for one in outlines.regions}) < 2:
         return ""
-    size, found = image.labels.size, []
-    final = image.labels.paint().labels
-    for number, name in enumerate(image.labels.names, 1):
-        own = np.zeros(size, np.uint8)
-        for region in image.labels.regions:
+    found = []
+    final = outlines.paint().labels
+    for number, name in enumerate(outlines.names, 1):
+        own = np.zeros(outlines.size, np.uint8)
+        for region in outlines.regions:
             if region.name == name:
                 region.paint(own, 1, LeftOut())
         covered = np.count_nonzero((own == 1) & (final != number) & (final != VOID) & (final != 0))
@@ -126,43 +98,39 @@ def _covered(_: np.ndarray, image: LabelledImage | None) -> str:
     return ", ".join(found)
 
 
-def _elsewhere(_: np.ndarray, image: LabelledImage | None) -> str:
-    """Return the path that a file states of a photo which was found by its bare name in another folder."""
-    if image is None or not isinstance(image.labels, Outlines) or not isinstance(image.photo, Path):
+def _elsewhere(_: np.ndarray, outlines: Outlines | None, photo: Path | None) -> str:
+    if not (outlines and photo) or names_path(outlines.stated, photo.absolute()):
         return ""
-    return "" if names_path(image.labels.stated, image.photo.absolute()) else f"{image.labels.stated}: {image.photo}"
+    return f"{outlines.stated}: {photo}"
 
 
-def _other_name(_: np.ndarray, image: LabelledImage | None) -> str:
+def _other_name(_: np.ndarray, outlines: Outlines | None, photo: Path | None) -> str:
     """Return a photo that has the name of a file without a picture of its own, while the file names another one."""
-    if image is None or not isinstance(image.labels, Outlines) or not isinstance(image.photo, Path):
+    if not (outlines and photo and outlines.stated) or outlines.picture or outlines.file.stem == photo.stem:
         return ""
-    file, photo = image.labels.file, image.photo
-    if image.labels.picture or not image.labels.stated or file.stem == photo.stem:
-        return ""
-    own = (photo.with_name(file.stem + suffix) for suffix in SUFFIXES)
-    return next((f"{file} names {photo}, while there is {one}" for one in own if is_file(one)), "")
+    own = (photo.with_name(outlines.file.stem + suffix) for suffix in SUFFIXES)
+    return next((f"{outlines.file} names {photo}, while there is {one}" for one in own if is_file(one)), "")
 
 
-def _other_place(_: np.ndarray, image: LabelledImage | None) -> str:
-    """Return where the mask of a photo lies, if both are GeoTIFFs, and not in one place."""
-    if image is None or not isinstance(image.labels, MaskFile) or not isinstance(image.photo, Path):
-        return ""
-    files = (image.photo, image.labels.file)
-    if not all(file.suffix.lower() in (".tif", ".tiff") for file in files):
-        return ""
-    photo, mask = map(_place, files)
-    if photo is None or mask is None:
-        return ""
-    if photo[1] and mask[1] and photo[1] != mask[1]:
-        return f"{files[1]} is in another coordinate system than the photo"
-    height, width = image.labels.read(image.photo).labels.shape
-    corners = np.array([[0, 0, 1], [width, height, 1]]).T
-    at = np.linalg.solve(photo[0], mask[0] @ corners)[:2].T  # of the mask's corners, in pixels of the photo
-    if np.abs(at - corners[:2].T).max() < 1:
-        return ""
-    (left, top), (right, bottom) = at.round().astype(int).tolist()
-    return f"{files[1]} reaches from row {top}, column {left} of the photo to row {bottom}, column {right}"
+def _check_place(labels: MaskFile, photo: Path) -> None:
+    if not all(file.suffix.lower() in (".tif", ".tiff") for file in (photo, labels.file)):
+        return
+    own, other = _place(photo), _place(labels.file)
+    if own is None or other is None:
+        return
+    found = "is in another coordinate system than"
+    if not (own[1] and other[1] and own[1] != other[1]):
+        height, width = labels.read(photo).labels.shape
+        corners = np.array([[0, 0, 1], [width, height, 1]]).T
+        at = np.linalg.solve(own[0], other[0] @ corners)[:2].T  # of the mask's corners, in pixels of the photo
+        if np.abs(at - corners[:2].T).max() < 1:
+            return
+        (left, top), (right, bottom) = at.round().astype(int).tolist()
+        found = f"reaches from row {top}, column {left} to row {bottom}, column {right} of"
+    raise DataError(
+        f"the mask {labels.file} {found} {photo}, by what both GeoTIFFs say of their places; expected one place; write "
+        "the mask with the photo's transform"
+    )
 
 
 def _place(file: Path) -> tuple[np.ndarray, tuple[int, ...]] | None:
@@ -186,44 +154,43 @@ def _place(file: Path) -> tuple[np.ndarray, tuple[int, ...]] | None:
     return (matrix, tuple(keys.get(key, 0) for key in _SYSTEMS)) if np.linalg.det(matrix) else None
 
 
+class _Check(NamedTuple):
+    """What to look for, and the note with {images}, the {number} of them, and what was {found} in the first.
+
+    It is said if it concerns more than a `share` of the images.
+    """
+
+    look: Callable[[np.ndarray, Outlines | None, Path | None], str]
+    sentence: str
+    share: float = 0
+
+
 CHECKS = (
-    Check(
-        "interpolated",
+    _Check(
         _between,
         "label maps as after smooth resizing ({number}: {images}): a class ({found}) lies nowhere but "
         "between a smaller and a larger number; resize label maps by the nearest pixel",
     ),
-    Check(
-        "void for background",
+    _Check(
         _mostly_void,
         "255 is void, and covers {found} of the label map where 0, the background, is hardly anywhere "
         "({number}: {images}); if 255 is the background, save it as 0",
-        of_most=True,
+        share=0.5,
     ),
-    Check(
-        "covered",
+    _Check(
         _covered,
         "later objects cover earlier ones of other classes ({number}: {images}): {found}; order the objects "
         "so that what lies in front comes last",
     ),
-    Check(
-        "photos by bare name",
+    _Check(
         _elsewhere,
         "photos were found by their names alone, while their files name other folders ({number}: {found}); check that "
         "they are those that were labelled",
     ),
-    Check(
-        "renamed files",
+    _Check(
         _other_name,
         "the photo that a file names is not that of its own name ({number}: {found}); if files were renamed, give each "
         "photo with its file (photo:file.json)",
-    ),
-    Check(
-        "GeoTIFF of another place",
-        _other_place,
-        "the mask {found}, by what both GeoTIFFs say of their places ({images}); expected one place; write the mask "
-        "with the photo's transform",
-        is_refused=True,
     ),
 )
 """All checks. Run lengths along the rows are refused by `coco`, and masks in class folders are noted by `folders`."""

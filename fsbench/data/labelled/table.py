@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -24,13 +23,7 @@ from fsbench.data.labelled.tabular import names_photos, read_rows
 
 @dataclass(frozen=True)
 class LabelledTable:
-    """Labelled images, the names of their classes, and notes for the user on how they were read.
-
-    Attributes:
-        images: the images, by name.
-        class_names: names of class 1, 2, …; "" where a number has no name.
-        notes: one sentence each.
-    """
+    """Labelled images by name, names of class 1, 2, … ("" where a number has none), and notes on how they were read."""
 
     images: tuple[LabelledImage, ...]
     class_names: tuple[str, ...] = ()
@@ -44,11 +37,7 @@ class LabelledTable:
         return self._by_name[name]
 
     def label_map(self, name: str) -> np.ndarray:
-        """Return the label map (H, W) uint8 of an image, upright, in the table's class numbers.
-
-        Raises:
-            DataError: the image is not labelled, or its labels cannot be read.
-        """
+        """Return the label map (H, W) uint8 of an image, upright, in the table's class numbers."""
         image = self[name]
         if image.labels is None:
             raise DataError(f"the image {name} is not labelled; expected a mask or an annotation file of it")
@@ -80,17 +69,20 @@ def read_table(root: Path, classes: str = "", photos: Path | None = None) -> Lab
     found = read_images(root, names, photos)
     if not found.images:
         raise DataError(f"{root} has no photo; expected {FORMS}", *found.notes)
-    parts: list[Literal["trn", "val"] | None] = [_PARTS[word] for word in found.words]
-    if "test" in found.words and "val" in found.words:
-        parts = ["trn" if word == "val" else part for word, part in zip(found.words, parts, strict=True)]
+    words = {image.part for image in found.images}
+    parts = {"train": "trn", "val": "val", "test": "val"}
+    if {"test", "val"} <= words:
+        parts["val"] = "trn"
         found.notes.append(f"{root}: there are val and test; test is the test, and images of val belong to training")
-    if "val" not in parts:  # one part is no division
-        parts = [None] * len(parts)
+    if not {"test", "val"} & words:  # one part is no division
+        parts = {}
     twice = Counter(image.name for image in found.images)
     base = root if is_folder(root) else root.parent
     images = [
-        replace(image, name=_longer(image, base) if twice[image.name] > 1 else image.name, part=part)
-        for image, part in zip(found.images, parts, strict=True)
+        replace(
+            image, name=_longer(image, base) if twice[image.name] > 1 else image.name, part=parts.get(image.part or "")
+        )
+        for image in found.images
     ]
     name, number = Counter(image.name for image in images).most_common(1)[0]
     if number > 1:
@@ -102,7 +94,6 @@ def read_table(root: Path, classes: str = "", photos: Path | None = None) -> Lab
 
 
 def _longer(image: LabelledImage, base: Path) -> str:
-    """Return an image's name with the folders below the data set's, and the suffix."""
     if not isinstance(image.photo, Path):
         return image.name
     return (image.photo.relative_to(base) if image.photo.is_relative_to(base) else image.photo).as_posix()
@@ -112,17 +103,12 @@ FORMS = (
     "photos with PNG masks beside them or in a sister folder (photos/, masks/), files of LabelMe or COCO, a folder for "
     "each class, or a CSV or Parquet table"
 )
-_PARTS: dict[str, Literal["trn", "val"] | None] = {"": None, "train": "trn", "val": "val", "test": "val"}
 
 
 def read_images(
     path: Path, names: ClassNames, photos: Path | None = None, keeps_unmarked: bool = True, sure: bool = True
 ) -> Found:
-    """Return the labelled images of a folder or file, in whatever form; see `read_folder` for the arguments.
-
-    Raises:
-        DataError: it is of no known form, or a file cannot be read.
-    """
+    """Return the labelled images of a folder or file, in whatever form; see `read_folder` for the arguments."""
     if is_folder(path):
         tables = [file for file in sorted(path.glob("[!.]*")) if file.suffix.lower() in TABLES and names_photos(file)]
         if len(tables) != 1:

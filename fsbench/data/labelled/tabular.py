@@ -10,9 +10,8 @@ from fsbench.base.files import is_file, read_bytes
 from fsbench.base.files.arrays import read_parquet
 from fsbench.base.files.names import composed, existing_form
 from fsbench.data.labelled.classes import ClassNames, first
-from fsbench.data.labelled.files import Found, read_annotations
+from fsbench.data.labelled.files import Found, read_outlines
 from fsbench.data.labelled.image import LabelledImage, Labels, MaskFile
-from fsbench.data.labelled.labelme import read_labelme
 from fsbench.data.labelled.photos import PARTS
 from fsbench.data.palettes import SeenColours
 
@@ -29,9 +28,6 @@ def read_rows(file: Path, names: ClassNames) -> Found:
     "labels" is the path of a mask or of LabelMe's JSON, or empty; "part" is training (train) or test (val); "classes"
     has names separated by ";": those that the photo shows, or with "-" or "not " before them, does not show. The name
     of a mask's only class is that of the mask; "1=cat;2=dog" names the numbers of a label map.
-
-    Raises:
-        DataError: the file is no such table, or names a file that is not there.
     """
     frame = _read(file)
     if "photo" not in frame.columns:
@@ -46,19 +42,19 @@ def read_rows(file: Path, names: ClassNames) -> Found:
         if not cells["photo"]:
             raise DataError(f"{where} there is no photo; expected its path")
         photo = _path(cells["photo"], file, where)
-        if (word := PARTS.get(cells["part"].lower(), "")) == "" and cells["part"]:
+        if (word := PARTS.get(cells["part"].lower())) is None and cells["part"]:
             raise DataError(f"{where} the part is {cells['part']!r}; expected training, test or nothing")
         shown, numbers = _classes(cells["classes"], where)
         labels: Labels | None = None
         if cells["labels"].lower().endswith(".json"):
-            labels = _outlines(_path(cells["labels"], file, where), photo)
+            labels = read_outlines(_path(cells["labels"], file, where), photo)
         elif cells["labels"]:
             true = [name for name, is_shown in shown.items() if is_shown]
             only = true[0] if len(true) == 1 and not (numbers or names.numbers or names.colours) else None
             mask = _path(cells["labels"], file, where)
             labels = MaskFile(mask, only or numbers or names.numbers or None, names.colours, seen)
         name = cells["name"] or Path(cells["photo"]).with_suffix("").as_posix()
-        found.add(LabelledImage(name, photo, labels, group=cells["group"] or None, classes=shown), word)
+        found.images.append(LabelledImage(name, photo, labels, word, cells["group"] or None, shown))
     return found
 
 
@@ -71,7 +67,6 @@ def names_photos(file: Path) -> bool:
 
 
 def _read(file: Path) -> "pl.DataFrame":
-    """Return a table of texts."""
     import polars as pl  # spared until it is needed
 
     def any_type(types: Mapping[str, str]) -> None:
@@ -83,16 +78,12 @@ def _read(file: Path) -> "pl.DataFrame":
             frame = read_parquet(file, "counts", any_type, lambda _: None)
             return frame.select(pl.all().cast(pl.String))
         content = read_bytes(file, "list")
-        separator = "\t" if file.suffix.lower() == ".tsv" else ";" if _has_semicolons(content) else ","
+        head = content.partition(b"\n")[0]
+        separator = "\t" if file.suffix.lower() == ".tsv" else max(",;", key=lambda sign: head.count(sign.encode()))
         return pl.read_csv(io.BytesIO(content), separator=separator, infer_schema=False)
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{file} cannot be read as a table ({reason}); expected CSV or Parquet") from error
-
-
-def _has_semicolons(content: bytes) -> bool:
-    head = content.partition(b"\n")[0]
-    return head.count(b";") > head.count(b",")
 
 
 def _path(text: str, file: Path, where: str) -> Path:
@@ -104,7 +95,6 @@ def _path(text: str, file: Path, where: str) -> Path:
 
 
 def _classes(text: str, where: str) -> tuple[dict[str, bool], dict[int, str]]:
-    """Return {class name: whether it is shown} and {number of a label map: class name} of a cell."""
     shown: dict[str, bool] = {}
     numbers: dict[int, str] = {}
     for word in filter(None, map(str.strip, text.split(";"))):
@@ -117,10 +107,3 @@ def _classes(text: str, where: str) -> tuple[dict[str, bool], dict[int, str]]:
         if not name or shown.setdefault(name, not absent) is absent:
             raise DataError(f"{where} the classes are {text!r}; expected names separated by ';', each once")
     return shown, numbers
-
-
-def _outlines(file: Path, photo: Path) -> Labels:
-    content = read_annotations(file)
-    if "shapes" not in content:
-        raise DataError(f"{file} is COCO's file of many photos; expected LabelMe's of {photo.name}; read it by itself")
-    return read_labelme(content, file, is_photo_named=True)
