@@ -357,7 +357,6 @@ class Folder(CountedOnce):
         Args:
             fold: the fold whose classes must each be shown by some label map; None if no class must.
             names: the images to check; None for all images that tests may use.
-
         """
         self.check_groups()
         tested = self.candidates("val") if names is None else names
