@@ -762,3 +762,12 @@ def test_a_mask_that_vanishes_is_said():
     mask[7, 7] = 1
     with pytest.raises(DataError, match=r"mask of a on p has 1 pixels, of which none is left at 16x16"):
         stack_supports([Support("p", np.zeros((400, 400, 3), dtype=np.uint8), mask, {1: "a"})], 16, "pil")
+
+
+def test_a_photo_without_shapes_is_a_support_without_classes(folder):
+    (folder / "l.json").write_text(json.dumps(labelme(shapes=[shape("dog", "rectangle", (2, 2), (9, 9))])))
+    (folder / "empty.json").write_text(json.dumps(labelme()))
+    for chosen in ("", "dog"):
+        read, notes = read_supports(["l.json", "empty.json"], chosen)
+        assert [one.classes for one in read] == [{1: "dog"}, {}] and not notes
+        assert read[1].pixels.shape == PHOTO.shape and not read[1].labels.any()
