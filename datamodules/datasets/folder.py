@@ -374,7 +374,11 @@ class Folder(CountedOnce):
         """Return notes on what is not plausible of up to `LOOKED_AT` label maps, evenly spaced over `names`."""
         found = Plausibility()
         for place in np.linspace(0, len(names) - 1, min(len(names), LOOKED_AT)).astype(int):
-            found.add(names[place], self.label_map(names[place]), self._rows[composed(names[place])])
+            try:
+                labels = self.label_map(names[place])
+            except DataError:  # whoever uses the image says what is wrong
+                continue
+            found.add(names[place], labels, self._rows[composed(names[place])])
         return found.notes()
 
     def faults(self, tables: Sequence[PixelTable], wanted: Sequence[int]) -> Iterator[str]:

@@ -175,6 +175,8 @@ class Fss1000(BinaryMasks):
 
     def _check_complete(self, allow_missing: bool) -> str:
         """The origin of the lists. Raises DataError naming absent classes and images unless they may be missing."""
+        if strange := [f"{name}/{n}" for name in self.class_names for n in self._files.get(name, ()) if n > 10]:
+            raise DataError(f"{self.root} has the image {min(strange)}; expected the numbers 1 to 10; take it away")
         absent = sorted(set(self.class_names).difference(self._files))
         short = missing_images({name: self._files[name] for name in self.class_names if name in self._files})
         if not absent and not short:

@@ -201,7 +201,8 @@ def folder(small_demo, tmp_path):
     (own,) = (block for _, block in FENCE.findall(guide) if block.startswith("# mine.yaml"))
     (folder / "mine.yaml").write_text(own)
     (folder / "my").mkdir()
-    (folder / "my" / "folder").symlink_to(small_demo)
+    for name in ("folder", "photos"):
+        (folder / "my" / name).symlink_to(small_demo)
     (folder / "emat-pascal").mkdir()
     return folder
 

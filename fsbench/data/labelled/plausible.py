@@ -170,6 +170,7 @@ CHECKS = (
         _between,
         "label maps as after smooth resizing ({number}: {images}): a class ({found}) lies nowhere but "
         "between a smaller and a larger number; resize label maps by the nearest pixel",
+        share=0.1,
     ),
     _Check(
         _mostly_void,

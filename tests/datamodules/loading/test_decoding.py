@@ -87,6 +87,7 @@ class Logged(Folder):
 
     log: Path
     turns_images = False  # nor is a header read
+    _colours = {}  # noqa: RUF012
     label_map, count_pixels = MaskFolder.label_map, MaskFolder.count_pixels
 
     def image_path(self, name):

@@ -124,7 +124,10 @@ def test_folds_need_the_categories_in_their_order(tmp_path, monkeypatch):
     (tmp_path / "annotations").mkdir()
     file = tmp_path / "annotations/instances_val2014.json"
     categories = [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES, 1)]
-    for given, found in ((categories[1:2] + categories[:1] + categories[2:], "80 categories, bicycle"), (categories[:9], "9")):
+    for given, found in (
+        (categories[1:2] + categories[:1] + categories[2:], "80 categories, bicycle"),
+        (categories[:9], "9"),
+    ):
         file.write_text(json.dumps({"images": [], "annotations": [], "categories": given}))
         words = refusal(lambda: PROTOCOL.manifest(Coco(str(tmp_path)), Task(0)))
         assert f"has {found}" in words and "expected COCO's 80 in their order" in words
