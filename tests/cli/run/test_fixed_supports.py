@@ -330,7 +330,7 @@ def run_guide(command, folder: Path, monkeypatch) -> list[str]:
 def test_the_guide_on_a_drawn_folder(one_fold, command, monkeypatch, tmp_path):
     (tmp_path / "my").mkdir()
     (tmp_path / "my/photos").symlink_to(one_fold)
-    first, *_, curve, kit = run_guide(command, tmp_path, monkeypatch)
+    _, first, *_, curve, kit = run_guide(command, tmp_path, monkeypatch)
     assert "support luck" in first and "draws share images" in " ".join(first.split()), first
     assert (tmp_path / "kit").is_dir(), kit
     assert "each draw with more shots has the supports of the draw with fewer" in curve
@@ -349,5 +349,5 @@ def test_the_guide_on_real_photos(real_data, command, monkeypatch, tmp_path):
     (root / "folds.yaml").write_text(
         f"name: photos\nclasses: {json.dumps(classes)}\nfolds: [[person]]\n".replace('"', "")
     )
-    first, *_ = run_guide(command, tmp_path, monkeypatch)
+    _, first, *_ = run_guide(command, tmp_path, monkeypatch)
     assert "1 class, 2 labelled images in all" in first and "20 images asked" in first
