@@ -118,7 +118,7 @@ def test_files_of_another_version_are_one_line_of_the_check(tmp_path, capsys):
     lvis(tmp_path / "lvis", [1])
     assert main(["data", "check", "lvis", "--root", str(tmp_path / "lvis")]) == 1
     printed = capsys.readouterr().out
-    assert "lvis_val.pkl is of another version: it holds list; expected" in printed
+    assert "lvis_val.pkl is of another version: " in printed
     assert main(["data", "prepare", "paco_part", "--root", str(tmp_path / "paco")]) == 2
     printed = capsys.readouterr().err
     assert "no paco/paco_part_train.pkl in" in printed and "https://github.com/aim-uofa/Matcher" in printed
