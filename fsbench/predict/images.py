@@ -1,7 +1,6 @@
 """The images to segment: found in folders, and decoded ahead of their prediction."""
 
 import hashlib
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,19 +16,13 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import is_file, is_folder
 from fsbench.base.terminal import print_note
 from fsbench.data.image_io import read_upright
-from fsbench.data.labelled.photos import SUFFIXES
+from fsbench.data.labelled.photos import SUFFIXES, UNREAD_PICTURES, walk_folders
 from fsbench.data.transforms import RESIZES
 from fsbench.data.warping import resize_by_opencv
 from fsbench.predict.scans import check_no_scan, check_no_scans
 
 PREVIEW = 1600
 """Longest side of an overlay in pixels."""
-OTHER_PICTURES = (
-    *(".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".dcm"),
-    *(".gif", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".psd", ".avif", ".jp2", ".jxl", ".jfif", ".tga", ".svg"),
-    *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
-)
-"""Ends of the names of pictures and scans that are not read."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -110,23 +103,14 @@ def _images_below(
 ) -> Iterator[tuple[str, Path]]:
     """Yield (name relative to `folder`, path) of every visible image outside `skip`; count pictures that are not read
     in `others`, by suffix."""
-
-    def on_error(error: OSError) -> None:
-        unreadable = DataError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions")
-        if refused is None:
-            raise unreadable from error
-        refused.append(str(unreadable))
-
     skipped = None if skip is None else skip.resolve()
-    for parent, folders, files in os.walk(folder, onerror=on_error):
-        visible = [name for name in folders if not name.startswith(".")]
-        folders[:] = [name for name in visible if Path(parent, name).resolve() != skipped]
+    for parent, folders, files in walk_folders(folder, refused):
+        folders[:] = [name for name in folders if (parent / name).resolve() != skipped]
         for file in files:
-            path = Path(parent, file)
-            if not file.startswith(".") and file.lower().endswith(SUFFIXES):
-                yield path.relative_to(folder).as_posix(), path
-            elif not file.startswith(".") and file.lower().endswith(OTHER_PICTURES):
-                others[next(suffix for suffix in OTHER_PICTURES if file.lower().endswith(suffix))] += 1
+            if file.lower().endswith(SUFFIXES):
+                yield (parent / file).relative_to(folder).as_posix(), parent / file
+            elif file.lower().endswith(UNREAD_PICTURES):
+                others[next(suffix for suffix in UNREAD_PICTURES if file.lower().endswith(suffix))] += 1
 
 
 def pixels_digest(pixels: np.ndarray) -> str:

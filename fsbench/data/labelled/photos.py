@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -14,8 +14,14 @@ from fsbench.base.files.names import composed, existing_form, other_case
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".heic", ".heif")
 """Ends of the names of pictures."""
-UNREAD = (".gif", ".webp", ".ppm", ".pgm", ".pbm", ".jp2", ".npy", ".mat", ".xml", ".svg", ".avif", ".tga")
-"""Ends of the names of pictures and labels that are not read, and of which a note says so."""
+UNREAD_PICTURES = (
+    *(".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".dcm"),
+    *(".gif", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".psd", ".avif", ".jp2", ".jxl", ".jfif", ".tga", ".svg"),
+    *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
+)
+"""Ends of the names of pictures and scans that are not read, and of which a note says so."""
+UNREAD = (*UNREAD_PICTURES, ".npy", ".mat", ".xml")
+"""The same of pictures and of labels."""
 TABLES = (".csv", ".tsv", ".parquet")
 PHOTO_WORDS = ("photos", "photo", "images", "image", "imgs", "img", "jpegimages", "pictures")
 MASK_WORDS = (
@@ -82,18 +88,46 @@ class Listing:
         return found
 
 
+def walk_folders(root: Path, refused: list[str] | None = None) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield a folder and those below it, each with the sorted names of its visible folders and files.
+
+    Links to folders are followed after all others, and each folder comes once. What is removed from the list of folders
+    is left out.
+
+    Args:
+        refused: List to which messages about unreadable folders are appended; None raises DataError for such a folder.
+    """
+
+    def on_error(error: OSError) -> None:
+        unreadable = DataError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions")
+        if refused is None:
+            raise unreadable from error
+        refused.append(str(unreadable))
+
+    starts, seen = [root], set[Path]()
+    for start in starts:
+        for parent, folders, files in os.walk(start, onerror=on_error):
+            folder = Path(parent)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            if (place := folder.resolve()) in seen:
+                folders.clear()
+                continue
+            seen.add(place)
+            yield folder, folders, sorted(name for name in files if not name.startswith("."))
+            starts += [folder / name for name in folders if (folder / name).is_symlink()]
+
+
 def list_folder(root: Path) -> Listing:
     """List the files of a folder; results of `fsbench predict` in folders below it are left out."""
     found = Listing(root)
-    for parent, folders, files in os.walk(root):
-        folder = Path(parent)
+    for folder, folders, files in walk_folders(root):
         if folder != root and {"annotations.json", "scores.csv"} <= {*files}:
             found.results.append(folder)
             folders.clear()
             continue
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        folders[:] = [name for name in folders if not name.startswith("__")]
         kept, kinds = _read_folders(folder.relative_to(root).parts)
-        for file in (folder / name for name in sorted(files) if not name.startswith(".")):
+        for file in (folder / name for name in files):
             suffix = file.suffix.lower()
             if suffix in SUFFIXES:
                 found.pictures.append(Picture(file, kept, kinds))
@@ -101,7 +135,7 @@ def list_folder(root: Path) -> Listing:
                 found.annotations.append(file)
             elif suffix == ".txt" and part_word([file.stem]):
                 found.lists.append(file)
-            elif suffix in UNREAD or "mask" in kinds:
+            elif file.name.lower().endswith(UNREAD) or "mask" in kinds:
                 found.unread.append(file)
     return found
 
@@ -136,7 +170,7 @@ def find_photo(stated: str, file: Path, root: Path | None, listing: Listing | No
     for path in paths:
         for found in (existing_form(folder / path) for folder in folders):
             if found is not None and is_file(found):
-                return Path(os.path.normpath(found)) if ".." in found.parts else found
+                return _as_listed(Path(os.path.normpath(found)) if ".." in found.parts else found, listing)
     photos = listing.photos if listing else {}
     listed = [path for name in {composed(path.name) for path in paths} for path in photos.get(name, ())]
     for choice in (
@@ -156,6 +190,14 @@ def find_photo(stated: str, file: Path, root: Path | None, listing: Listing | No
         f"{file} is about the photo {plain}, which is not in {folders[0]}{other_case(folders[0] / plain)}; put it "
         "there or give --support-root"
     )
+
+
+def _as_listed(photo: Path, listing: Listing | None) -> Path:
+    """Return the path of a photo by which it is listed: an annotation file may name it from the root of the disk."""
+    if listing is None or photo.is_relative_to(listing.root):
+        return photo
+    alike = listing.photos.get(composed(photo.name), ())
+    return next((one for one in alike if one.parent.samefile(photo.parent)), photo)
 
 
 def names_path(stated: str, photo: Path) -> bool:
