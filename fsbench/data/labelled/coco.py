@@ -12,7 +12,6 @@ from fsbench.data.annotation_rules import EMPTY, RESERVED, check_near, outline_p
 from fsbench.data.class_names import check_names
 from fsbench.data.coco_json import annotation_errors, check_listed, content_lists, polygon_corners, require, whole
 from fsbench.data.file_rules import refusal
-from fsbench.data.labelled.classes import first
 from fsbench.data.labelled.outlines import LeftOut, Outlines, Region, left_out_notes
 from fsbench.data.labelled.photos import part_word
 from fsbench.data.rle import decode_rle, is_empty_rle, rle_extent
@@ -31,15 +30,27 @@ class _Object(NamedTuple):
     problems: tuple[str, ...]
 
 
-def read_coco(content: dict[str, Any], file: Path) -> tuple[list[tuple[Outlines, str]], list[str], list[str]]:
+def other_form(content: dict[str, Any]) -> str:
+    """Return the word for the form of a COCO file whose annotations are no instances, or more; "" for instances."""
+    listed = content.get("annotations")
+    entries = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    if any("segments_info" in one for one in entries):
+        return "panoptic"
+    keys = ("caption", "keypoints")
+    return next((key for key in keys if entries and all(key in one for one in entries)), "")
+
+
+def read_coco(
+    content: dict[str, Any], file: Path
+) -> tuple[list[tuple[Outlines, str]], dict[str, int], set[str], list[str]]:
     """Read the objects of a COCO file: polygons, run lengths; crowd regions are objects.
 
     Returns:
-        What is drawn on each image, with the word for its split or ""; names of the classes with objects, in ascending
-        category id; and notes.
+        What is drawn on each image, with the word for its split or ""; {name: category id} of the classes with objects;
+        names of the other categories; and notes.
     """
-    listed, info, left_out = content.get("annotations"), content.get("info"), LeftOut()
-    if isinstance(listed, list) and any(isinstance(one, dict) and "segments_info" in one for one in listed):
+    info, left_out = content.get("info"), LeftOut()
+    if other_form(content) == "panoptic":
         raise DataError(
             f"{file} is in COCO's panoptic form, whose masks are PNG files of their own; expected COCO's instances; "
             "convert it (panopticapi's converters/panoptic2detection_coco_format.py)"
@@ -73,10 +84,9 @@ def read_coco(content: dict[str, Any], file: Path) -> tuple[list[tuple[Outlines,
             file, own, sizes[image.id], names, image.file_name, is_per_cent=is_per_cent, may_be_upright=True
         )
         found.append((outlines, part_word((str(entry.get("split") or ""), *reversed(folders)))))
-    notes = left_out_notes(file, left_out)
-    if unused := [name for key, name in categories.items() if key not in used]:
-        notes.append(f"{file}: categories without an object are no classes: {first(unused)}")
-    return found, [*names], notes
+    ids = {name: key for key, name in used.items() if name in names}
+    unused = {composed(name) for key, name in categories.items() if key not in used}
+    return found, ids, unused, left_out_notes(file, left_out)
 
 
 def _object(entry: dict[str, Any]) -> _Object:

@@ -9,6 +9,7 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import read_json
 from fsbench.data.annotation_rules import RESERVED
 from fsbench.data.file_rules import remark
+from fsbench.data.labelled.classes import first
 from fsbench.data.labelled.coco import read_coco
 from fsbench.data.labelled.image import LabelledImage
 from fsbench.data.labelled.labelme import read_labelme
@@ -20,17 +21,30 @@ from fsbench.data.labelled.photos import Listing, find_photo, part_word
 class Found:
     """Labelled images as they are found, not yet a table: names may be there twice.
 
-    `classes` are those that have ids, in the order of these.
+    `ids` are those of classes that have ids, and `without_object` the names of COCO's categories that no object of a
+    file has.
     """
 
     images: list[LabelledImage] = field(default_factory=list)
-    classes: list[str] = field(default_factory=list)
+    ids: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    without_object: set[str] = field(default_factory=set)
+
+    @property
+    def classes(self) -> list[str]:
+        """Classes that have ids, in the order of these."""
+        return sorted(self.ids, key=self.ids.__getitem__)
 
     def extend(self, other: "Found") -> None:
         self.images += other.images
-        self.classes += [name for name in other.classes if name not in self.classes]
+        self.ids |= {name: number for name, number in other.ids.items() if name not in self.ids}
         self.notes += other.notes
+        self.without_object |= other.without_object
+
+    def note_unused(self, source: Path) -> None:
+        """Note the categories that have an object in none of the files of `source`."""
+        if unused := self.without_object - self.ids.keys() - RESERVED.keys():
+            self.notes.append(f"{source}: categories without an object are no classes: {first(unused)}")
 
 
 def read_annotations(path: Path) -> dict[str, Any]:
@@ -76,7 +90,7 @@ def read_annotation_file(
     if is_labelme:
         drawn = [(read_labelme(content, file), "")]
     else:
-        drawn, found.classes, found.notes = read_coco(content, file)
+        drawn, found.ids, found.without_object, found.notes = read_coco(content, file)
     of_file = part_word([file.stem] * (not is_labelme) + _folders(file, listing))
     stated: dict[Path, str] = {}
     absent = 0
@@ -93,6 +107,9 @@ def read_annotation_file(
                 found.notes.append(remark("labelme_picture_alone", file, photo=outlines.stated))
             elif is_wanted:
                 raise
+            elif is_labelme and not names:
+                found.notes += outlines.notes
+                found.notes.append(f"{file} is left out, as it marks nothing and its photo is not here")
             absent += 1
             continue
         if stated.setdefault(photo, outlines.stated) != outlines.stated:

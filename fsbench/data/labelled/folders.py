@@ -1,5 +1,7 @@
 """Labelled images of a folder: masks beside photos or in a sister folder, annotation files, or a folder a class."""
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from fsbench.base.files import read_text
 from fsbench.base.files.names import composed
 from fsbench.data.image_io import read_label_file
 from fsbench.data.labelled.classes import ClassNames, first
+from fsbench.data.labelled.coco import other_form
 from fsbench.data.labelled.files import Found, read_annotation_file, read_annotations
 from fsbench.data.labelled.image import LabelledImage, MaskFile
 from fsbench.data.labelled.outlines import Outlines
@@ -78,13 +81,25 @@ def read_folder(
 def _annotated(listing: Listing, names: ClassNames, photos: Path | None, keeps_unmarked: bool) -> Found:
     found = Found()
     foreign: list[Path] = []
+    others: dict[Path, str] = {}
+    has_instances = False
     for file in listing.annotations:
         try:
             content = read_annotations(file)
         except DataError:
             foreign.append(file)
             continue
+        if form := other_form(content):
+            others[file] = form
+            continue
         found.extend(read_annotation_file(file, photos, listing, names.chosen, keeps_unmarked, content))
+        has_instances |= "shapes" not in content
+    left_out = [file for file, form in others.items() if has_instances or form == "caption"]
+    for file in (file for file in others if file not in left_out):
+        found.extend(read_annotation_file(file, photos, listing, names.chosen, keeps_unmarked))
+    found.note_unused(listing.root)
+    if left_out:
+        found.notes.append(f"left out, as they are COCO's files of other forms than instances: {first(left_out)}")
     if foreign:
         found.notes.append(f"left out, as they are neither LabelMe's nor COCO's files: {first(foreign)}")
     files: dict[Path | bytes, Path] = {}
@@ -128,6 +143,8 @@ def _pairs(listing: Listing, sure: bool) -> tuple[list[tuple[Picture, Path]], li
             if not own:
                 doubtful.append(mask.path)
                 continue
+        if len(own) > 1:  # images1 belongs to masks1
+            own = [photo for photo in own if _digits(photo.path) == _digits(mask.path)] or own
         if len(own) > 1:
             raise DataError(
                 f"the mask {mask.path} has {len(own)} photos of its name ({first(one.path for one in own)}); expected "
@@ -149,6 +166,10 @@ def _pairs(listing: Listing, sure: bool) -> tuple[list[tuple[Picture, Path]], li
             "photo, with numbers in grey or in a palette; name any other one as photo:mask"
         )
     return [*pairs.values()], [one for one in photos if one.path not in pairs and one.path not in used], notes
+
+
+def _digits(file: Path) -> list[str]:
+    return re.findall(r"\d+", file.parent.as_posix())
 
 
 def _is_mask(file: Path, photo: Path) -> bool:
@@ -175,20 +196,48 @@ def _class_folder(picture: Picture) -> str:
 def _read_lists(listing: Listing, found: Found) -> None:
     places: dict[str, list[int]] = {}
     for place, image in enumerate(found.images):
-        for name in {image.name, image.name.rpartition("/")[2]}:
-            places.setdefault(name, []).append(place)
+        places.setdefault(image.name.rpartition("/")[2], []).append(place)
+    listed: dict[int, Path] = {}
     for file in listing.lists:
+        part = part_word([file.stem])
         try:
             lines = read_text(file, "list").replace("\\", "/").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"list {file} cannot be read ({error}); expected a name on each line") from error
         unknown: list[str] = []
         for line in filter(None, map(str.strip, lines)):
-            path = Path(composed(line.split()[0] if len(line.split()) == 2 else line))
-            path = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
-            own = places.get(path.as_posix()) or places.get(path.name) or []
+            words = line.split()  # one name, which may have spaces, or a photo and its mask
+            own = _named(line, part, places, found) or (
+                _named(words[0], part, places, found) if len(words) == 2 else []
+            )
             unknown += [line] * (not own)
             for place in own:
-                found.images[place] = replace(found.images[place], part=part_word([file.stem]))
+                image = found.images[place]
+                if (other := listed.setdefault(place, file)) != file and image.part != part:
+                    raise DataError(
+                        f"{other} and {file} both name the image {image.name}, as {image.part} and {part}; expected "
+                        "one part for an image; take it out of the other"
+                    )
+                found.images[place] = replace(image, part=part)
         if unknown:
             found.notes.append(f"{len(unknown)} names of {file} have no photo: {first(unknown)}")
+
+
+def _named(text: str, part: str, places: Mapping[str, Sequence[int]], found: Found) -> Sequence[int]:
+    """Return the places of the images that a line of a list names: by path if it can be, else by name."""
+    path = Path(composed(text))
+    path = path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
+    own = places.get(path.name, ())
+    if len(own) < 2:
+        return own
+    images = {place: found.images[place] for place in own}
+    return (
+        [place for place, image in images.items() if image.name == path.as_posix()]
+        or [place for place, image in images.items() if len(path.parts) > 1 and _ends_with(image.photo, path)]
+        or [place for place, image in images.items() if image.part == part]
+        or own
+    )
+
+
+def _ends_with(photo: Path | bytes, path: Path) -> bool:
+    return isinstance(photo, Path) and photo.with_suffix("").parts[-len(path.parts) :] == path.parts

@@ -12,12 +12,12 @@ from fsbench.base.errors import DataError
 from fsbench.base.files import is_folder
 from fsbench.data.class_names import check_names
 from fsbench.data.dataset import VOID
-from fsbench.data.labelled.classes import ClassNames, parse_classes
+from fsbench.data.labelled.classes import ClassNames, first, parse_classes
 from fsbench.data.labelled.files import Found, read_annotation_file
 from fsbench.data.labelled.folders import read_folder
 from fsbench.data.labelled.image import LabelledImage, MaskFile
 from fsbench.data.labelled.outlines import Outlines
-from fsbench.data.labelled.photos import TABLES
+from fsbench.data.labelled.photos import TABLES, part_word
 from fsbench.data.labelled.tabular import names_photos, read_rows
 
 
@@ -110,14 +110,29 @@ def read_images(
 ) -> Found:
     """Return the labelled images of a folder or file, in whatever form; see `read_folder` for the arguments."""
     if is_folder(path):
-        tables = [file for file in sorted(path.glob("[!.]*")) if file.suffix.lower() in TABLES and names_photos(file)]
-        if len(tables) != 1:
-            return read_folder(path, names, photos, keeps_unmarked, sure)
-        found = read_rows(tables[0], names)
-        found.notes.append(f"the table {tables[0]} is read; what else lies in the folder is left out")
+        files = [file for file in sorted(path.glob("[!.]*")) if file.suffix.lower() in TABLES]
+        tables = [file for file in files if names_photos(file)]
+        found = Found() if tables else read_folder(path, names, photos, keeps_unmarked, sure)
+        if others := [file for file in files if file not in tables]:
+            found.notes.append(f'left out, as they are no tables with a column "photo": {first(others)}')
+        of_photos: dict[Path | bytes, Path] = {}
+        for table in tables:
+            own = read_rows(table, names)
+            for image in own.images:
+                if of_photos.setdefault(image.photo, table) != table:
+                    raise DataError(
+                        f"{of_photos[image.photo]} and {table} both have the photo {image.photo}; expected each photo "
+                        "in one table; take it out of the other"
+                    )
+            own.images = [replace(image, part=image.part or part_word([table.stem])) for image in own.images]
+            found.extend(own)
+        if tables:
+            found.notes.append(f"{first(tables)}: what else lies in the folder of a table is left out")
         return found
     if path.suffix.lower() == ".json":
-        return read_annotation_file(path, photos, None, names.chosen, keeps_unmarked)
+        found = read_annotation_file(path, photos, None, names.chosen, keeps_unmarked)
+        found.note_unused(path)
+        return found
     if path.suffix.lower() in TABLES:
         return read_rows(path, names)
     raise DataError(f"{path} is no folder and no table of labelled images; expected {FORMS}")
