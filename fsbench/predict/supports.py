@@ -158,15 +158,18 @@ def read_supports(
         root: folder of the images that JSON files name, instead of the folder of the JSON file.
 
     Returns:
-        The supports, of which photos whose LabelMe file has no shape show no class, and notes for the user.
+        The supports, of which photos whose LabelMe file has no shape show no class, nor those of which a table says
+        so, and notes for the user.
     """
     names, seen, plausibility = parse_classes(classes), SeenColours(), Plausibility()
     supports: list[Support] = []
     notes: list[str] = []
+    unlabelled: list[LabelledImage] = []
     for one in given:
         spec = one if isinstance(one, tuple) else _parse(one)
         found = _found(spec, names, seen, root)
         labelled = [image for image in found.images if image.labels]
+        unlabelled += [image for image in found.images if image.labels is None and image.classes]
         if is_folder(spec[2]) and not labelled:
             told = [f"the folder {spec[2]} has no support", f"expected {IN_FOLDERS}", *found.notes]
             raise SettingsError("; ".join(told))
@@ -192,6 +195,12 @@ def read_supports(
     shown = {name for support in supports for name in support.classes.values()}
     check_names(shown, "the supports")
     names.check(shown)
+    without = [
+        image for image in unlabelled if shown <= {name for name, is_shown in image.classes.items() if not is_shown}
+    ]
+    supports += [_support(image)[0] for image in without]
+    if others := [image.name for image in unlabelled if image not in without]:
+        notes.append(f"left out, as nothing is marked on them, and they may show a class: {first(others)}")
     return supports, notes + plausibility.notes()
 
 
