@@ -121,8 +121,8 @@ def read_images(
             for image in own.images:
                 if of_photos.setdefault(image.photo, table) != table:
                     raise DataError(
-                        f"{of_photos[image.photo]} and {table} both have the photo {image.photo!s}; expected each photo "
-                        "in one table; take it out of the other"
+                        f"{of_photos[image.photo]} and {table} both have the photo {image.photo!s}; expected each "
+                        "photo in one table; take it out of the other"
                     )
             own.images = [replace(image, part=image.part or part_word([table.stem])) for image in own.images]
             found.extend(own)
