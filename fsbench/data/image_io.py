@@ -304,6 +304,7 @@ def read_mask(
     photo: Path | None = None,
     name: str = "",
     colours: Mapping[Colour, int] = MappingProxyType({}),
+    is_numbered: bool = False,
 ) -> tuple[np.ndarray, bool]:
     """Read a mask file, or its content, as people save it: in black and white, painted, or as class numbers.
 
@@ -314,6 +315,7 @@ def read_mask(
         path, seen, is_one_class, photo: as in `read_label_map`.
         name: name for messages if `path` is the content.
         colours: {colour: class number} of what is painted; a colour that has the same name is taken, too.
+        is_numbered: the file is one of several with class numbers, so that 255 is void in it, and no white.
 
     Returns:
         A label map (H, W) uint8 (0 background, 255 void, else class numbers), and whether it looks like black and white
@@ -323,7 +325,7 @@ def read_mask(
     painting = file.painting
     found = colours_in(painting)
     is_grey = all(len(set(colour)) == 1 for colour in found)
-    if not colours and is_grey and found.keys() - {(0, 0, 0)} == {(255, 255, 255)}:
+    if not (colours or is_numbered) and is_grey and found.keys() - {(0, 0, 0)} == {(255, 255, 255)}:
         return fitted(file, (painting[..., 0] > 0).astype(np.uint8), photo), False
     if colours or not (is_grey or file.palette is not None or found.keys() <= voc_numbers().keys()):
         return fitted(file, painted_labels(painting, colours, f"mask {file.path}"), photo), False
@@ -331,4 +333,5 @@ def read_mask(
     between = labels[(labels > 0) & (labels < 255)]
     levels = len(np.unique(between))
     smoothed = levels > 32 or (levels >= 3 and len(between) < np.count_nonzero(labels == 255))
+    smoothed &= between.max(initial=0) >= HALF  # class numbers are rarely as large, and shades always are
     return fitted(file, labels, photo), file.palette is None and is_grey and bool(smoothed)

@@ -102,7 +102,7 @@ def painted_labels(pixels: np.ndarray, colours: Mapping[Colour, int], subject: s
         DataError: other colours are seen, except for soft edges of those.
     """
     found = colours_in(pixels)
-    numbers = {_nearest(colour, found): number for colour, number in colours.items()}
+    numbers = _painted(colours, found)
     background = [colour for colour in (_BLACK, _WHITE) if colour in found and colour not in numbers]
     if len(background) == 2 and not numbers.keys() & found.keys():
         background = [_BLACK]
@@ -120,10 +120,18 @@ def painted_labels(pixels: np.ndarray, colours: Mapping[Colour, int], subject: s
     return labels
 
 
-def _nearest(colour: Colour, found: Mapping[Colour, int]) -> Colour:
-    """Return a colour itself if it is among those found, else the first of these with the same word, if any."""
-    alike = (other for other in found if colour_word(other) == colour_word(colour))
-    return colour if colour in found else next(alike, colour)
+def _painted(colours: Mapping[Colour, int], found: Mapping[Colour, int]) -> dict[Colour, int]:
+    """Return {colour of a mask: class number}; a colour that it lacks stands for the only other one of its word."""
+    absent = Counter(colour_word(colour) for colour in colours if colour not in found)
+    alike: dict[str, Colour] = {}
+    for colour in found:
+        if colour not in colours:
+            alike.setdefault(colour_word(colour), colour)
+    numbers = {}
+    for colour, number in colours.items():
+        is_alike = colour not in found and absent[colour_word(colour)] == 1
+        numbers[alike.get(colour_word(colour), colour) if is_alike else colour] = number
+    return numbers
 
 
 def _fill_edges(

@@ -26,7 +26,7 @@ from fsbench.data.labelled.image import NO_CLASS, Drawn, LabelledImage, Labels, 
 from fsbench.data.labelled.outlines import Outlines
 from fsbench.data.labelled.photos import SUFFIXES, TABLES
 from fsbench.data.labelled.plausible import Plausibility
-from fsbench.data.labelled.table import read_images
+from fsbench.data.labelled.table import name_numbers, read_images
 from fsbench.data.orientation import apply_orientation, fits_both_ways
 from fsbench.data.palettes import SeenColours
 from fsbench.data.transforms import RESIZES
@@ -168,6 +168,8 @@ def read_supports(
     for one in given:
         spec = one if isinstance(one, tuple) else _parse(one)
         found = _found(spec, names, seen, root)
+        if len(found.images) > 1:
+            name_numbers(found)
         labelled = [image for image in found.images if image.labels]
         unlabelled += [image for image in found.images if image.labels is None and image.classes]
         if is_folder(spec[2]) and not labelled:

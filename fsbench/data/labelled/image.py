@@ -46,12 +46,16 @@ class MaskFile:
             for a label map whose numbers n are called "class n".
         colours: {colour: class name} of a mask painted in colours, each of which is named.
         seen: colours of the palettes of the label maps that were read before, which must agree.
+        is_complete: numbers that have no name are refused rather than ignored.
+        is_numbered: other label maps beside it have class numbers, so that 255 is void, and no white.
     """
 
     file: Path
     names: Mapping[int, str] | str | None = None
     colours: Mapping[Colour, str] = field(default_factory=dict)
     seen: SeenColours = field(default_factory=dict, compare=False, repr=False)
+    is_complete: bool = False
+    is_numbered: bool = False
 
     def read(self, photo: Path | bytes) -> Drawn:
         own = self.names if isinstance(self.names, str) else ""
@@ -60,7 +64,12 @@ class MaskFile:
         colours = {colour: next(free) for colour in self.colours}
         beside = photo if isinstance(photo, Path) else None
         labels, smoothed = read_mask(
-            self.file, None if own else self.seen, is_one_class=bool(own), photo=beside, colours=colours
+            self.file,
+            None if own else self.seen,
+            is_one_class=bool(own),
+            photo=beside,
+            colours=colours,
+            is_numbered=self.is_numbered,
         )
         notes = []
         if smoothed and len(set(np.unique(labels).tolist()) - {0, VOID, *known}) > len(known):
@@ -79,6 +88,11 @@ class MaskFile:
             )
         known |= {colours[colour]: name for colour, name in self.colours.items()}
         names = known if known else {number: own or f"class {number}" for number in numbers}
+        if self.is_complete and (unnamed := [number for number in numbers if number not in names]):
+            raise DataError(
+                f"label map {self.file} holds the number {unnamed[0]}, which has no name; expected 0, 255 or one of "
+                f"{', '.join(map(str, sorted(names)))}; name it, or correct the label map"
+            )
         return Drawn(labels, {number: names[number] for number in numbers if number in names}, tuple(notes))
 
 

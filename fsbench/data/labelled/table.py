@@ -67,6 +67,7 @@ def read_table(root: Path, classes: str = "", photos: Path | None = None) -> Lab
     """
     names = parse_classes(classes)
     found = read_images(root, names, photos)
+    name_numbers(found)
     if not found.images:
         raise DataError(f"{root} has no photo; expected {FORMS}", *found.notes)
     words = {image.part for image in found.images}
@@ -74,8 +75,11 @@ def read_table(root: Path, classes: str = "", photos: Path | None = None) -> Lab
     if {"test", "val"} <= words:
         parts["val"] = "trn"
         found.notes.append(f"{root}: there are val and test; test is the test, and images of val belong to training")
-    if not {"test", "val"} & words:  # one part is no division
+    if not {"test", "val"} & words or len(words) == 1:  # one part is no division
         parts = {}
+    elif alone := [image.name for image in found.images if not image.part and image.labels]:
+        parts[""] = "trn"
+        found.notes.append(f"{len(alone)} images of no part are taken for training: {first(alone)}")
     twice = Counter(image.name for image in found.images)
     base = root if is_folder(root) else root.parent
     images = [
@@ -138,20 +142,48 @@ def read_images(
     raise DataError(f"{path} is no folder and no table of labelled images; expected {FORMS}")
 
 
+def name_numbers(found: Found) -> None:
+    """Read the label maps whose numbers have no names, and name these; where some have numbers, none is white."""
+    unnamed = {
+        place: image.labels
+        for place, image in enumerate(found.images)
+        if isinstance(image.labels, MaskFile) and image.labels.names is None and not image.labels.colours
+    }
+    known: dict[int, str] = {}
+    shown, has_void = {}, False
+    for place, labels in unnamed.items():
+        drawn = labels.read(found.images[place].photo)
+        shown[place], has_void = drawn.classes, has_void or bool((drawn.labels == VOID).any())
+        known |= drawn.classes
+    void = []
+    for place, labels in unnamed.items():
+        numbered = replace(labels, names=known or None, is_numbered=has_void or bool(known.keys() - {1}))
+        if numbered.is_numbered and [*shown[place]] == [1] and not numbered.read(found.images[place].photo).classes:
+            void.append(labels.file)
+        found.images[place] = replace(found.images[place], labels=numbered)
+    if void:
+        found.notes.append(f"255 is void in {first(void)}, as other label maps have class numbers")
+
+
 def _class_names(images: Sequence[LabelledImage], coco: Sequence[str], names: ClassNames) -> tuple[str, ...]:
-    """Return the names of class 1, 2, …; label maps without names of their numbers are read for these."""
-    numbers: dict[int, str] = {}
+    """Return the names of class 1, 2, … ."""
+    stated: dict[int, set[str]] = {}
     named = set(names.colours.values())
     for image in images:
         labels = image.labels
         named |= image.classes.keys()
+        if isinstance(labels, MaskFile):
+            named |= {*labels.colours.values()}
         if isinstance(labels, Outlines):
             named |= {*labels.names}
         elif isinstance(labels, MaskFile) and isinstance(labels.names, str):
             named.add(labels.names)
-        elif isinstance(labels, MaskFile):
-            known = labels.names if isinstance(labels.names, Mapping) else labels.read(image.photo).classes
-            numbers |= {number: name for number, name in known.items() if name not in named}
+        elif isinstance(labels, MaskFile) and isinstance(labels.names, Mapping):
+            for number, name in labels.names.items():
+                stated.setdefault(number, set()).add(name)
+    places = Counter(name for own in stated.values() for name in own)
+    numbers = {number: min(own) for number, own in stated.items() if len(own) == places[min(own)] == 1}
+    named |= places.keys()  # names that label maps number differently are numbered anew
     free = iter(number for number in range(1, 2 * VOID + len(named)) if number not in numbers)
     numbers |= {next(free): name for name in (*coco, *sorted(named - {*coco})) if name not in numbers.values()}
     if names.chosen:

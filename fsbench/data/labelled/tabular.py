@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsbench.base.errors import DataError
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import is_file, read_bytes
 from fsbench.base.files.arrays import read_parquet
 from fsbench.base.files.names import composed, existing_form
-from fsbench.data.labelled.classes import ClassNames, first
+from fsbench.data.labelled.classes import ClassNames, first, parse_classes
 from fsbench.data.labelled.files import Found, read_outlines
 from fsbench.data.labelled.image import LabelledImage, Labels, MaskFile
 from fsbench.data.labelled.photos import PARTS
-from fsbench.data.palettes import SeenColours
+from fsbench.data.palettes import Colour, SeenColours
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,15 +44,18 @@ def read_rows(file: Path, names: ClassNames) -> Found:
         photo = _path(cells["photo"], file, where)
         if (word := PARTS.get(cells["part"].lower())) is None and cells["part"]:
             raise DataError(f"{where} the part is {cells['part']!r}; expected training, test or nothing")
-        shown, numbers = _classes(cells["classes"], where)
+        shown, numbers, colours = _classes(cells["classes"], where)
         labels: Labels | None = None
         if cells["labels"].lower().endswith(".json"):
             labels = read_outlines(_path(cells["labels"], file, where), photo)
         elif cells["labels"]:
             true = [name for name, is_shown in shown.items() if is_shown]
-            only = true[0] if len(true) == 1 and not (numbers or names.numbers or names.colours) else None
+            if len(true) > 1:
+                raise DataError(f"{where} one mask has the classes {first(true)}; expected 1={true[0]};2={true[1]}")
+            only = true[0] if true and not (numbers or colours or names.numbers or names.colours) else None
             mask = _path(cells["labels"], file, where)
-            labels = MaskFile(mask, only or numbers or names.numbers or None, names.colours, seen)
+            called = only or numbers or names.numbers or None
+            labels = MaskFile(mask, called, colours or names.colours, seen, is_complete=bool(numbers))
         name = cells["name"] or Path(cells["photo"]).with_suffix("").as_posix()
         found.images.append(LabelledImage(name, photo, labels, word, cells["group"] or None, shown))
     return found
@@ -94,16 +97,22 @@ def _path(text: str, file: Path, where: str) -> Path:
     return found
 
 
-def _classes(text: str, where: str) -> tuple[dict[str, bool], dict[int, str]]:
+def _classes(text: str, where: str) -> tuple[dict[str, bool], Mapping[int, str], Mapping[Colour, str]]:
+    """Return {class: whether it is shown}, {number: class} and {colour: class}."""
     shown: dict[str, bool] = {}
-    numbers: dict[int, str] = {}
-    for word in filter(None, map(str.strip, text.split(";"))):
-        number, equals, name = word.partition("=")
-        if equals and number.strip().isdecimal() and 0 < int(number) < 255 and name.strip():
-            numbers[int(number)] = name.strip()
+    words = [*filter(None, map(str.strip, text.split(";")))]
+    try:
+        keyed = parse_classes(",".join(word for word in words if "=" in word))
+    except SettingsError:
+        raise DataError(
+            f"{where} the classes are {text!r}; expected numbers from 1 to 254 (1=cat;2=dog), colours (red=cat), or "
+            "names"
+        ) from None
+    for word in words:
+        if "=" in word:
             continue
         absent = word.startswith(("-", "not "))
         name = word.removeprefix("-").removeprefix("not ").strip() if absent else word
         if not name or shown.setdefault(name, not absent) is absent:
             raise DataError(f"{where} the classes are {text!r}; expected names separated by ';', each once")
-    return shown, numbers
+    return shown, keyed.numbers, keyed.colours

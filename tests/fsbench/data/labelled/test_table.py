@@ -365,3 +365,47 @@ def test_colours_have_names(tmp_path):
     table = read_table(tmp_path, "#fa1400=dog,blue=cow")
     assert table.class_names == ("cow", "dog")
     np.testing.assert_array_equal(table.label_map("a"), np.array([0, 2, 1])[label_map(0)])
+
+
+def table(tmp_path: Path, *rows: str) -> LabelledTable:
+    (tmp_path / "t.csv").write_text("\n".join(["photo,labels,part,classes", *rows]) + "\n")
+    return read_table(tmp_path / "t.csv")
+
+
+def test_255_is_void_where_other_label_maps_have_numbers_and_white_where_none_has(tmp_path):
+    maps = {"a": (0, 1, 255), "b": (0, 1), "c": (0, 255)}
+    for place, (name, numbers) in enumerate(maps.items()):
+        draw(tmp_path / f"photos/{name}.jpg", place)
+        paint(tmp_path / f"masks/{name}.png", np.resize(np.repeat(numbers, 40), (HEIGHT, WIDTH)).astype(np.uint8))
+    found = read_table(tmp_path)
+    assert {name: tuple(np.unique(found.label_map(name))) for name in maps} == maps
+    assert "c.png" in " ".join(found.notes)
+    for name in "ab":
+        (tmp_path / f"masks/{name}.png").unlink()
+    assert set(np.unique(read_table(tmp_path).label_map("c"))) == {0, 1}
+
+
+def test_rows_number_classes_by_their_names(tmp_path):
+    draw(tmp_path / "a.jpg", 0)
+    draw(tmp_path / "b.jpg", 1)
+    paint(tmp_path / "m.png", (label_map(0) == 1).astype(np.uint8))
+    found = table(tmp_path, "a.jpg,m.png,test,1=cat", "b.jpg,m.png,,1=dog")
+    assert [found.class_names[found.label_map(name).max() - 1] for name in "ab"] == ["cat", "dog"]
+    assert [row.part for row in found.images] == ["val", "trn"] and "b" in " ".join(found.notes)
+
+
+@pytest.mark.parametrize(
+    ("classes", "what"), [("1=cat", "the number 2"), ("300=cat", "300=cat"), ("cat;dog", "1=cat;2=dog")]
+)
+def test_numbers_without_a_name_are_refused(tmp_path, classes, what):
+    draw(tmp_path / "a.jpg", 0)
+    paint(tmp_path / "m.png", label_map(0))
+    with pytest.raises(DataError, match=what):
+        table(tmp_path, f"a.jpg,m.png,,{classes}").label_map("a")
+
+
+def test_a_colour_that_is_named_stands_for_no_other(tmp_path):
+    draw(tmp_path / "a.jpg", 0)
+    paint(tmp_path / "m.png", (label_map(0) == 1)[..., None] * np.array([0, 255, 0], np.uint8))
+    found = table(tmp_path, "a.jpg,m.png,,lime=cat;green=dog")
+    assert found.class_names[found.label_map("a").max() - 1] == "cat"
