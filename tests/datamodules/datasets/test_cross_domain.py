@@ -190,6 +190,16 @@ def test_an_incomplete_archive_leaves_nothing_to_the_next_try(tmp_path, capsys):
     assert len(list((root / "SUIM/images").glob("*.jpg"))) == 14
 
 
+def test_an_image_in_both_parts_is_refused(tmp_path, capsys):
+    draw_suim(tmp_path)
+    with zipfile.ZipFile(tmp_path / "TEST.zip", "a") as archive:
+        for file in ("images/t_r_0_.jpg", "masks/t_r_0_.bmp"):
+            archive.writestr(f"TEST/{file}", zipfile.ZipFile(tmp_path / "train_val.zip").read(f"train_val/{file}"))
+    asked = ("--root", tmp_path / "root", "--from", tmp_path, "--allow-unverified")
+    status, shown = prepared(capsys, "prepare", "suim", *asked)
+    assert status == 2 and "t_r_0_.bmp stands in both parts" in shown
+
+
 def test_archives_are_known_by_the_names_that_browsers_give_them_and_packed_anew(tmp_path, capsys):
     draw_suim(tmp_path)
     (tmp_path / "TEST.zip").rename(tmp_path / "TEST-20240131T101500Z-001.zip")
