@@ -82,6 +82,7 @@ def test_lesions_are_in_the_folders_of_their_kinds(drawn):
     assert {kind: lesion_classes()[Path(name).stem] for kind, name in kinds.items()} == {kind: kind for kind in kinds}
     with pytest.raises(DataError, match="is a nevus; expected a seborrheic_keratosis in folder 1"):
         Isic(str(drawn("isic")), "dr_adapter").candidates("val")
+    assert all((Path(drawn("isic")) / one.partition("/")[0]).is_dir() for one in Isic.source.holds)
     one = IsicOne(str(drawn("isic_one")))
     assert one.candidates("val") == data.candidates("val") and one.class_names == ("lesion",)
 
