@@ -97,12 +97,28 @@ def read_scan(folder: Path) -> tuple["sitk.Image", "sitk.Image"]:
             "DICOM files of CHAOS; get them again"
         ) from error
     image = sitk.Flip(image, (False, True, False))
-    shades = np.stack([read_shades(truths[number])[::-1, :, 0] for number in numbers])
+    width, height, _ = image.GetSize()
+    grey = [read_shades(truths[number])[::-1, :, 0] for number in numbers]
+    for number, one in zip(numbers, grey, strict=True):
+        if one.shape != (height, width):
+            raise DataError(
+                f"{truths[number]} has {one.shape[1]} x {one.shape[0]} pixels, its slice {width} x {height}; expected "
+                "one size; get CHAOS again"
+            )
+    shades = np.stack(grey)
     labels = np.unique(shades, return_inverse=True)[1].reshape(shades.shape).astype(np.uint8)
     return image, with_geometry(labels, image)
 
 
 def _by_number(folder: Path, suffix: str) -> dict[int, Path]:
     """Return the files of a folder by the number behind the last hyphen of their names."""
-    named = ((path, re.fullmatch(r".*-(\d+)", path.stem)) for path in sorted(folder.glob(f"*{suffix}")))
-    return {int(number[1]): path for path, number in named if number}
+    found: dict[int, Path] = {}
+    for path in sorted(folder.glob(f"*{suffix}")):
+        number = re.fullmatch(r".*-(\d+)", path.stem)
+        if number is None or int(number[1]) in found:
+            raise DataError(
+                f"{path} has {'the number of another file' if number else 'no number'}; expected names such as "
+                f"IMG-0002-00001{suffix}, each with a number of its own; get CHAOS again"
+            )
+        found[int(number[1])] = path
+    return found

@@ -59,7 +59,7 @@ class Nucleus(TwoLists):
         name="nucleus",
         class_names=("nucleus",),
         inner=("Nucleus", "stage1_train"),
-        marks=("*/images",),
+        marks=("*/images", "*/masks"),
         packed=("*/images/*", "*/masks/*"),
         listed="{id}/images",
         image="{id}",

@@ -175,7 +175,12 @@ class Fss1000(BinaryMasks):
 
     def _check_complete(self, allow_missing: bool) -> str:
         """The origin of the lists. Raises DataError naming absent classes and images unless they may be missing."""
-        if strange := [f"{name}/{n}" for name in self.class_names for n in self._files.get(name, ()) if n > 10]:
+        if strange := [
+            f"{name}/{n}"
+            for name in self.class_names
+            for n in self._files.get(name, ())
+            if not 1 <= n <= IMAGES_PER_CLASS
+        ]:
             raise DataError(f"{self.root} has the image {min(strange)}; expected the numbers 1 to 10; take it away")
         absent = sorted(set(self.class_names).difference(self._files))
         short = missing_images({name: self._files[name] for name in self.class_names if name in self._files})
@@ -195,7 +200,7 @@ class Fss1000(BinaryMasks):
         """Unpack FSS-1000's archive unless class folders are present, and add lists; return remarks."""
 
         def check_structure(making: Path, archive: Path) -> None:
-            classes = class_files(making)
+            classes = {folder.name: set(map(int, set.intersection(*_numbers(folder)))) for folder in making.iterdir()}
             short = missing_images(classes)
             example = f", and {len(short)} images lack: {some(short)}" if short else ""
             is_complete, found = len(classes) == CLASSES and not short, f"{len(classes)} class folders{example}"
@@ -209,9 +214,9 @@ class Fss1000(BinaryMasks):
     @classmethod
     def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
         folder = report.attempt("folders", lambda: class_folder(root))
-        if folder is None:
+        files = report.attempt("folders", lambda: class_files(folder)) if folder else None
+        if folder is None or files is None:
             return
-        files = class_files(folder)
         report.ok("folders", str(folder))
         report.count("classes", len(files), CLASSES, "folders with images")
         if missing := missing_images(files):
@@ -262,12 +267,26 @@ def class_folder(root: Path) -> Path:
 
 
 def class_files(root: Path) -> dict[str, frozenset[int]]:
-    """Return {class name: numbers of its photos} of the classes that have some."""
-    files = {
-        folder.name: frozenset(int(path.stem) for path in folder.glob("*.jpg") if path.stem.isdigit())
-        for folder in sorted(root.iterdir())
-    }
-    return {name: numbers for name, numbers in files.items() if numbers}
+    """Return {class name: numbers of its images} of the classes that have some."""
+    files = {}
+    for folder in sorted(root.iterdir()):
+        photos, masks = _numbers(folder)
+        if lone := photos ^ masks:
+            there, lacking = ("jpg", "png") if min(lone) in photos else ("png", "jpg")
+            raise DataError(
+                f"{folder / min(lone)}.{there} has no .{lacking} beside it; expected a photo and a mask for each "
+                "number; fetch the missing one"
+            )
+        if photos:
+            files[folder.name] = frozenset(map(int, photos))
+    return files
+
+
+def _numbers(folder: Path) -> tuple[set[str], set[str]]:
+    """Return the numbers that the photos, and that the masks, of a class have for names."""
+    names = [path.name for path in folder.glob("*.*")]
+    photos, masks = ({name[:-4] for name in names if name.endswith(suffix)} for suffix in (".jpg", ".png"))
+    return {name for name in photos if name.isdigit()}, {name for name in masks if name.isdigit()}
 
 
 def missing_images(files: Mapping[str, Collection[int]]) -> list[str]:

@@ -83,20 +83,24 @@ def _read(path: Path) -> tuple[tuple[str, ...], Mapping[str, Texts]]:
     """
     try:
         content = read_json(path, "list")
-        names = tuple(content["clsName"])
-        files = [(kind, PurePosixPath(file)) for kind, own in content["clsDic"].items() for file in own["bad"]]
-    except (AttributeError, KeyError, TypeError) as error:
+        names, listed = tuple(content["clsName"]), content["clsDic"]
+        files = [(kind, PurePosixPath(file)) for kind, own in listed.items() for file in own["bad"]]
+        found: dict[str, Texts] = {
+            f"{kind}_{file.stem}": {"path": str(file), "mask": str(file.with_suffix(".bmp")), "kind": kind}
+            for kind, file in files
+        }
+        different = {*names}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path} has another form ({error!r}); expected clsName, a list of classes, and clsDic with the paths of "
             "each class as bad; fetch it again"
         ) from error
-    found: dict[str, Texts] = {
-        f"{kind}_{file.stem}": {"path": str(file), "mask": str(file.with_suffix(".bmp")), "kind": kind}
-        for kind, file in files
-    }
-    if not len(names) == len({*names} & {*content["clsDic"]}) == CLASSES or len(found) < len(files):
+    if not len(names) == len(different) == CLASSES or different != listed.keys() or len(found) < len(files):
         raise DataError(
-            f"{path} has {len(names)} names of classes, {len({*names})} of them different, and {len(files)} images, "
-            f"{len(found)} of them different; expected {CLASSES} classes with images, each once; fetch it again"
+            f"{path} has {len(names)} names of classes, {len(different)} of them different, lists of images of "
+            f"{len(listed)}, and {len(files)} images, {len(found)} of them different; expected {CLASSES} classes with "
+            "images, each once, under the same names; fetch it again"
         )
+    if outside := next((file for _, file in files if file.is_absolute() or ".." in file.parts), None):
+        raise DataError(f"{path} names {outside}, which is not below its folder; fetch it again")
     return names, found

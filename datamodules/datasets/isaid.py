@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.errors import DataError, SettingsError, known_names
 from fsbench.data.dataset import Part, QuerySampling
 from fsbench.data.source import ByHand, Source
 from fsbench.datamodules.check.lists import check_lists
@@ -107,8 +107,16 @@ class Isaid(MaskFolder, FoldwiseTrainingLists):
     @cached_property
     def _image_files(self) -> dict[str, str]:
         """Name of a patch -> its file below the root; the names of the two parts are those of different photos."""
-        folders = [self.folders[part][0] for part in self.parts]
-        return {path.stem: f"{one}/{path.name}" for one in folders for path in (self.root / one).glob("*.png")}
+        files: dict[str, str] = {}
+        for one in (self.folders[part][0] for part in self.parts):
+            for path in (self.root / one).glob("*.png"):
+                if path.stem in files:
+                    raise DataError(
+                        f"the patch {path.stem} is in {files[path.stem]} and in {one}; expected it in one part; remove "
+                        "one with its label map"
+                    )
+                files[path.stem] = f"{one}/{path.name}"
+        return files
 
     def label_file(self, name: str) -> Path:
         is_training = self._image_files.get(name, "").startswith(f"{self.folders['trn'][0]}/")

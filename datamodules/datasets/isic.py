@@ -93,6 +93,7 @@ class Isic(ListedMasks):
                 Archive(f"https://isic-challenge-data.s3.amazonaws.com/2018/{folder}.zip", None)
                 for folder in (IMAGES, MASKS)
             ),
+            holds=(f"{IMAGES}/<1, 2, 3>/<id>.jpg", f"{MASKS}/<id>_segmentation.png"),
             notes=("nevi are in folder 1, seborrheic keratoses in 2 and melanomas in 3, as IFA numbers them",),
         ),
     )
@@ -157,7 +158,8 @@ class IsicFolds(Isic):
         wanted = {row["id"] for row in read_rows(self.fold_list, "id") if int(row["fold"]) == fold + 1}
         here = (name for names in self.names.values() for name in sorted(names))
         pairs = tuple((name, self.class_number(name)) for name in here if self.texts[name]["stem"] in wanted)
-        return PairList(pairs, "official" if len(pairs) == len(wanted) else DERIVED)
+        found = sorted(self.texts[name]["stem"] for name, _ in pairs)
+        return PairList(pairs, "official" if found == sorted(wanted) else DERIVED)
 
 
 class IsicListed(TwoLists):

@@ -24,6 +24,8 @@ SCAN, MASK = "hu_array", "mask"
 
 def _write_slices(job: Job, tables: Sequence[Path], unpacked: Path, making: Path) -> list[str]:
     rows = [read_columns(table, (SCAN, MASK), unpacked) for table in tables]
+    if not rows[0]:
+        raise DataError(f"{tables[0]} has no slices; expected some; fetch it again")
     low, high = min(row[SCAN].min() for row in rows[0]), max(row[SCAN].max() for row in rows[0])  # of the scans' type
     for part, table, own in zip(PARTS, tables, rows, strict=True):
         for kind in ("images", "masks"):

@@ -67,10 +67,10 @@ class PacoPart(CocoViews):
         path = self.root / FILES["train"]
         sha256 = sha256_file(path)
         kept = load_json(_KEPT, sha256)
-        if isinstance(kept, list):
+        if isinstance(kept, list) and len(kept) == CATEGORIES and all(type(key) is int for key in kept):
             return kept
-        keys = [int(key) for key in self._read("train")["cid2img"]]
         with self._reading("train"):
+            keys = [int(key) for key in self._read("train")["cid2img"]]
             if len(keys) != CATEGORIES:
                 raise ValueError(f"it has {len(keys)} categories instead of {CATEGORIES}")
         save_json(_KEPT, sha256, keys)

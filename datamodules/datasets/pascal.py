@@ -121,7 +121,7 @@ class Pascal(MaskFolder, FoldwiseTrainingLists):
                         f"{source} has {min(both)}, which is in val.txt too; expected separate lists; remove it"
                     )
             else:
-                names = [name for name in self.label_names() if name not in test_images]
+                names, source = [name for name in self.label_names() if name not in test_images], self.label_folder
                 if len(names) != TRAIN_IMAGES:
                     every = f"every label map outside val.txt, {len(names)} of {TRAIN_IMAGES}"
                     substitute_list(self, part, "ImageSets/Segmentation/train_aug.txt", every)
@@ -234,6 +234,11 @@ class PascalImages(OfficialImageLists):
         released = find_image_list(self.data.lists, self.data.name, part, fold, lambda image: image.stem)
         if released is not None:
             self.data.require_files(released.names, released.path)
+            classes = self.data.train_classes(fold) if part == "trn" else self.data.test_classes(fold)
+            if not {number for _, number in released.members or ()} <= set(classes):
+                raise DataError(
+                    f"{released.path} has classes of another fold than {fold}; fetch the authors' file again"
+                )
         return released
 
 

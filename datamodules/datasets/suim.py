@@ -46,9 +46,12 @@ def _place(name: PurePosixPath) -> str | None:
 
 def _write(job: Job, archives: Sequence[Path], parts: Path, making: Path) -> list[str]:
     images = {path.stem: path for path in parts.rglob("images/*.jpg")}
-    masks = {path.stem: path for path in sorted(parts.rglob("masks/*.bmp"))}
-    if lone := masks.keys() - images.keys():
-        raise DataError(f"the mask {min(lone)}.bmp has no image; fetch SUIM again")
+    masks: dict[str, Path] = {}
+    for path in sorted(parts.rglob("masks/*.bmp")):
+        if path.stem in masks or path.stem not in images:
+            what = "stands in both parts" if path.stem in masks else "has no image"
+            raise DataError(f"the mask {path.name} {what}; expected an image for each, once; fetch SUIM again")
+        masks[path.stem] = path
     found = f"{len(masks)} images with a mask"
     job.require_complete(", ".join(map(str, archives)), len(masks) == TOTAL, len(masks) > 0, found, str(TOTAL))
     for folder in ("images", *(f"masks/{own}" for own in COLOURS)):

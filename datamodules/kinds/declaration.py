@@ -14,6 +14,7 @@ from fsbench.base.errors import DataError
 from fsbench.data.image_io import read_label_file, read_label_map, read_shades
 from fsbench.data.source import Source
 from fsbench.datamodules.kinds.class_folders import IMAGE_SUFFIXES
+from fsbench.datamodules.kinds.find_folder import is_of_any_folder
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.making import has_content
 
@@ -142,9 +143,18 @@ class Declaration:
         return next((end for end in ends if any(fnmatchcase(end, one) for one in wanted)), None)
 
     def is_prepared(self, root: Path) -> bool:
-        """Return whether `root`, or a folder of `inner` below it, has all `marks`, none of them empty."""
-        folders = (root, *(root / inner for inner in self.inner))
-        return any(all(any(map(has_content, one.glob(mark))) for mark in self.marks) for one in folders)
+        """Return whether `root`, or a folder of `inner` below it, has all `marks`, none of them empty.
+
+        Of folders for each class one alone need have content; marks in folders of any name are not looked for in
+        `root`, which may hold other data sets.
+        """
+        enough = any if self.kinds else all
+        below = [root / inner for inner in self.inner]
+        for folder in below if any(map(is_of_any_folder, self.marks)) else [root, *below]:
+            found = [list(folder.glob(mark)) for mark in self.marks]
+            if all(found) and enough(any(map(has_content, paths)) for paths in found):
+                return True
+        return False
 
 
 def files(root: Path, pattern: str, texts: Texts) -> list[Path]:

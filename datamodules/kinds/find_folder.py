@@ -20,7 +20,16 @@ def require_folder(source: Source, root: Path, inner: Sequence[str], parts: Sequ
 
 
 def find_folder(root: Path, inner: Iterable[str], parts: Iterable[str]) -> Path | None:
-    """Return `root`, or the first folder of `inner` below it, that has all `parts` (patterns); None if none has."""
+    """Return `root`, or the first folder of `inner` below it, that has all `parts` (patterns); None if none has.
+
+    `root` comes last where a part is in a folder of any name, which folders of other data sets have as well.
+    """
     needed = tuple(parts)
-    folders = (root, *(root / folder for folder in inner))
+    below = [root / folder for folder in inner]
+    folders = [*below, root] if any(map(is_of_any_folder, needed)) else [root, *below]
     return next((f for f in folders if f.is_dir() and all(any(f.glob(part)) for part in needed)), None)
+
+
+def is_of_any_folder(part: str) -> bool:
+    """Return whether a pattern names no folder that its files are in: `*/images`."""
+    return part.startswith("*/")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from functools import cached_property
+from math import inf, isfinite
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
@@ -302,7 +303,9 @@ class Volumes(VolumeData):
             file = self._file(IMAGE, scan)
             state, (digest,) = file_state(file), content_digests([file])
             match load_json(KIND, digest):
-                case {"number": int(number), "mean": float(mean), "squares": float(squares)}:
+                case {"number": int(number), "mean": float(mean), "squares": float(squares)} if (
+                    number > 0 and isfinite(mean) and 0 <= squares < inf
+                ):
                     found = Moments(number, mean, squares)
                 case _:
                     found = moments(load_volume(file))
@@ -373,7 +376,9 @@ class Volumes(VolumeData):
 
     @classmethod
     def _write(cls, job: Job, found: Sequence[RawScan], prepare: Prepare, threshold: float) -> None:
-        target = job.root / cls.inner[0]
+        target, scans = job.root / cls.inner[0], [raw.scan for raw in found]
+        if twice := next((raw for raw in found if scans.count(raw.scan) > 1), None):
+            raise DataError(f"{twice.path} has the number {twice.scan} of another scan; expected one; take one away")
         with making_place(target) as making:
             discard(making)  # of a process that ended amid them, which may have had other scans
             write_scans(making, found, prepare, threshold, cls.class_names)

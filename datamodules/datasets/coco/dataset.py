@@ -192,6 +192,9 @@ class Coco(CountedOnce, OfficialData):
         if not all((annotations / file).is_file() for file in files):
             with making_place(annotations) as making:
                 unpack(job.obtain(_ANNOTATIONS), making, lambda name: name.name if name.name in files else None)
+                absent = next((file for file in sorted(files) if not (making / file).is_file()), None)
+                if absent is not None:
+                    raise DataError(f"archive {_ANNOTATIONS.name} has no {absent}; expected COCO's annotations of 2014")
                 publish_into(making, annotations, files)
         for folder in folders:
             if not has_content(job.root / folder):

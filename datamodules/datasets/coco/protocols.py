@@ -131,11 +131,14 @@ class CocoClassViews(Coco):
         photo, _, rest = name.partition(SEPARATOR)
         number, _, annotation = rest.partition(":")
         if photo not in known or not number.isdecimal() or not 0 < int(number) <= len(CLASS_NAMES):
-            raise DataError(
-                f"{name[:200]} is not in {self.annotation_file(FOLDER)}; expected <image>{SEPARATOR}<class number>, "
-                "and of a support :<annotation>"
-            )
+            raise self.unknown(name)
         return photo, int(number), annotation
+
+    def unknown(self, name: str) -> DataError:
+        return DataError(
+            f"{name[:200]} is not in {self.annotation_file(FOLDER)}; expected <image>{SEPARATOR}<class number>, and of "
+            "a support :<annotation>"
+        )
 
 
 class CocoLargeObjects(CocoClassViews):
@@ -265,11 +268,20 @@ class CocoBoxData(CocoClassViews):
                 for image in content["images"]
             }
             objects = AnnotatedObjects(map(_object, content["annotations"]), categories)
+            unknown = next((item for item in objects.by_id.values() if item.image not in images), None)
+            if unknown is not None:
+                raise ValueError(f"annotation {unknown.id} is on image {unknown.image}, which is not listed")
         return objects, images, sha256_file(path)
 
     @cached_property
     def image_ids(self) -> dict[str, int]:
         return {name: number for number, (name, _, _) in self.annotations[1].items()}
+
+    def named(self, name: str, known: Container[str]) -> tuple[str, int, str]:
+        photo, number, annotation = super().named(name, known)
+        if annotation and not (annotation.isdecimal() and int(annotation) in self.annotations[0].by_id):
+            raise self.unknown(name)
+        return photo, number, annotation
 
     def label_map(self, name: str) -> np.ndarray:
         if SEPARATOR not in name:

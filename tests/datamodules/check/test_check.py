@@ -195,7 +195,7 @@ DAMAGES = {
         ),
     ],
     "fss1000": [
-        (lambda r: (r / "cup/3.png").unlink(), r"cup/3\.png"),
+        (lambda r: (r / "cup/3.png").unlink(), r"cup/3\.jpg has no \.png beside it"),
         (
             lambda r: Image.new("L", (9, 9)).save(r / "cup/3.png"),
             r"cup/3\.jpg is 20x10 pixels and its label map .*3\.png 9x9",

@@ -24,6 +24,7 @@ from fsbench.data.image_io import read_label_map
 from fsbench.data.segmentations import union_mask
 from fsbench.datamodules.datasets.coco import CocoAll
 from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, MIN_PIXELS, Coco
+from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists.official import read_official
 from fsbench.datamodules.prepare.label_images import RENDERED
 from fsbench.protocols.draws.pair_lists import pair_list
@@ -237,6 +238,20 @@ def test_painted_objects_differ_from_those_of_pycocotools_by_the_share_that_kits
     assert "1.3 % of the pixels of objects" in data.label_maps_are
 
 
+def test_a_class_of_a_plug_in_divides_the_classes_as_its_base(root: Path, voc: Path) -> None:
+    assert type("Own", (Coco,), {"name": "own"})(str(root)).test_classes(1) == Coco(str(root)).test_classes(1)
+    halves = {"name": "own", "folds": 2}
+    assert type("Halves", (Coco,), halves | {"classes_of_fold": 40})(str(root)).test_classes(1) == [*range(2, 81, 2)]
+    assert type("Halves", (Pascal,), halves | {"classes_of_fold": 10})(str(voc)).test_classes(1) == [*range(11, 21)]
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Path:
+    for part in ("JPEGImages", "SegmentationClassAug"):
+        (tmp_path / "VOC2012" / part).mkdir(parents=True)
+    return tmp_path
+
+
 @pytest.fixture
 def coco_archives(tmp_path: Path) -> Path:
     square = {"class": 5, "segmentation": [[0, 0, 69, 0, 69, 69, 0, 69]]}
@@ -250,6 +265,18 @@ def coco_archives(tmp_path: Path) -> Path:
     (tmp_path / "notes/annotations/captions_val2014.json").write_text("{}")
     packed(tmp_path / "notes", tmp_path / "archives/annotations_trainval2014.zip")
     return tmp_path / "archives"
+
+
+def test_annotations_of_another_year_are_refused(
+    coco_archives: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "notes/annotations/instances_val2014.json").rename(
+        tmp_path / "notes/annotations/instances_val2017.json"
+    )
+    packed(tmp_path / "notes", coco_archives / "annotations_trainval2014.zip")
+    given = ("--from", coco_archives, "--no-lists", "--allow-unverified")
+    assert prepare("coco", "--root", tmp_path / "coco", *given) == 2
+    assert "has no instances_val2014.json" in capsys.readouterr().err
 
 
 def test_coco_with_rendered_label_maps(coco_archives: Path, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_lesions_are_in_the_folders_of_their_kinds(drawn):
     assert {kind: lesion_classes()[Path(name).stem] for kind, name in kinds.items()} == {kind: kind for kind in kinds}
     with pytest.raises(DataError, match="is a nevus; expected a seborrheic_keratosis in folder 1"):
         Isic(str(drawn("isic")), "dr_adapter").candidates("val")
+    assert all((Path(drawn("isic")) / one.partition("/")[0]).is_dir() for one in Isic.source.holds)
     one = IsicOne(str(drawn("isic_one")))
     assert one.candidates("val") == data.candidates("val") and one.class_names == ("lesion",)
 
@@ -188,6 +189,16 @@ def test_an_incomplete_archive_leaves_nothing_to_the_next_try(tmp_path, capsys):
     status, shown = prepared(capsys, "prepare", "suim", "--root", root, "--from", good, "--allow-unverified")
     assert status == 0, shown
     assert len(list((root / "SUIM/images").glob("*.jpg"))) == 14
+
+
+def test_an_image_in_both_parts_is_refused(tmp_path, capsys):
+    draw_suim(tmp_path)
+    with zipfile.ZipFile(tmp_path / "TEST.zip", "a") as archive:
+        for file in ("images/t_r_0_.jpg", "masks/t_r_0_.bmp"):
+            archive.writestr(f"TEST/{file}", zipfile.ZipFile(tmp_path / "train_val.zip").read(f"train_val/{file}"))
+    asked = ("--root", tmp_path / "root", "--from", tmp_path, "--allow-unverified")
+    status, shown = prepared(capsys, "prepare", "suim", *asked)
+    assert status == 2 and "t_r_0_.bmp stands in both parts" in shown
 
 
 def test_archives_are_known_by_the_names_that_browsers_give_them_and_packed_anew(tmp_path, capsys):

@@ -8,6 +8,7 @@ from fsbench.base.errors import DataError
 from fsbench.datamodules.datasets.distillfss import Kvasir, Nucleus, Pothole
 from fsbench.datamodules.datasets.lung import Lung, LungAll
 from fsbench.datamodules.datasets.lungcancer import LungCancer
+from fsbench.datamodules.datasets.suim import Suim
 from fsbench.datamodules.kinds.declaration import Declaration
 
 
@@ -42,3 +43,24 @@ def test_an_archive_is_unpacked_where_the_patterns_say() -> None:
         (LungAll, "data/masks/MCUCXR_1.png", "masks/MCUCXR_1.png"),
     ):
         assert kind.declaration.place(PurePosixPath(name)) == place
+
+
+def test_a_folder_with_another_data_set_has_no_nuclei(tmp_path: Path) -> None:
+    listed(
+        Nucleus.declaration, tmp_path, "Kvasir-SEG/images/a.jpg", "Kvasir-SEG/masks/a.jpg", "Nucleus/id/images/1.png"
+    )
+    assert not Nucleus.declaration.is_prepared(tmp_path)
+    listed(Nucleus.declaration, tmp_path, "Nucleus/id/masks/1.png")
+    assert Nucleus.declaration.is_prepared(tmp_path)
+    for root in (tmp_path, tmp_path / "Nucleus"):
+        assert Nucleus(str(root)).root == tmp_path / "Nucleus"
+
+
+def test_a_class_without_images_leaves_a_data_set_prepared(tmp_path: Path) -> None:
+    for mark in Suim.declaration.marks[1:]:
+        (tmp_path / mark).mkdir(parents=True)
+    listed(Suim.declaration, tmp_path, "masks/HD/a.png")
+    assert not Suim.declaration.is_prepared(tmp_path)  # the first class has no folder
+    (tmp_path / Suim.declaration.marks[0]).mkdir()
+    assert Suim.declaration.is_prepared(tmp_path)
+    assert not Kvasir.declaration.is_prepared(tmp_path)

@@ -18,10 +18,10 @@ from tests.datamodules.prepare.archives import packed, prepare, times
 NAMES = {"trn": ["zebra", "axe"], "val": ["bus"], "test": ["cup", "Bell"]}
 
 
-def save_class(root: Path, name: str, numbers: range = range(1, 11), filled: int = 3) -> None:
+def save_class(root: Path, name: str, numbers: range = range(1, 11), filled: int = 3, exist_ok: bool = False) -> None:
     """Photos and masks of 20 x 10 pixels with `filled` rows of foreground."""
     folder = root / name
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=exist_ok)
     for number in numbers:
         mask = np.zeros((10, 20, 3), dtype=np.uint8)
         mask[:filled], mask[9, 0], mask[9, 1] = 255, 127, 128
@@ -114,6 +114,21 @@ def test_missing_folders_and_images_are_named(root: Path, lists: str) -> None:
     assert data.class_names[4] == "cup"
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda cup: (cup / "3.png").unlink(), r"cup/3\.jpg has no \.png"),
+        (lambda cup: (cup / "3.jpg").unlink(), r"cup/3\.png has no \.jpg"),
+        (lambda cup: save_class(cup.parent, "cup", range(0, 1), exist_ok=True), "the image cup/0; expected"),
+        (lambda cup: save_class(cup.parent, "cup", range(11, 12), exist_ok=True), "the image cup/11; expected"),
+    ],
+)
+def test_images_without_masks_or_of_other_numbers_are_refused(root: Path, lists: str, change, message: str) -> None:
+    change(root / "cup")
+    with pytest.raises(DataError, match=message):
+        Fss1000(str(root), [lists], allow_missing=True)
+
+
 def test_foreign_folder_is_refused(tmp_path: Path, lists: str) -> None:
     save_class(tmp_path / "other", "unknown")
     with pytest.raises(DataError, match="no image of fss1000 qualifies"):
@@ -187,6 +202,16 @@ def test_released_lists_have_the_published_checksums(real_data: Path) -> None:
             range(521, 761),
             range(761, 1001),
         )
+
+
+def test_an_archive_without_masks_is_incomplete(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(fss_splits, "CLASSES", 1)
+    save_class(tmp_path / "src", "cup")
+    for mask in (tmp_path / "src/cup").glob("*.png"):
+        mask.unlink()
+    packed(tmp_path / "src", tmp_path / "archives/fewshot_data.zip")
+    assert prepare("fss1000", "--root", tmp_path / "root", "--from", tmp_path / "archives", "--no-lists") == 2
+    assert "10 images lack" in capsys.readouterr().err
 
 
 def test_the_archive_is_unpacked(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

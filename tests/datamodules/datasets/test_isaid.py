@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsbench.base.errors import SettingsError
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid, Isaid512
 from fsbench.protocols.draws.pair_lists import pair_list
@@ -65,6 +65,9 @@ def test_training_lists_are_those_of_the_other_folds_in_their_order(tmp_path):
     released = Isaid(str(root), allow_unverified_lists=True)
     pairs = pair_list(released, "trn", 0)
     assert pairs.pairs == (("T1", 7), ("T2", 6), ("T3", 12), ("T1", 11)) and pairs.origin == "official, unverified"
+    save_patches(root, {"T1": [7]})
+    with pytest.raises(DataError, match=r"the patch T1 is in val/images/T1.png and in train/images"):
+        Isaid(str(root)).candidates("val")
 
 
 def test_r2nets_lists_have_large_objects_by_name(tmp_path):

@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 
 from fsbench.base.errors import DataError
 from fsbench.cli.main import main
+from fsbench.datamodules.datasets import paco_part
 from fsbench.datamodules.datasets.lvis import Lvis
 from fsbench.datamodules.datasets.paco_part import PacoPart
 from fsbench.datamodules.datasets.pascal_part import PascalPart
@@ -126,6 +127,8 @@ def test_an_image_of_paco_is_the_box_of_an_object(tmp_path):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(again, "_read", None)
         assert again.category_ids == data.category_ids == [*range(12, 460)]  # kept, the file is not read again
+        patched.setattr(paco_part, "load_json", lambda *_: [12])
+        assert PacoPart(str(tmp_path)).category_ids == data.category_ids  # a damaged entry counts as absent
     assert [len(data.fold_classes(0, shot)) for shot in (2, 3)] == [1, 0]  # the photo listed twice counts once
     episode = next(OwnEpisodes.find(data).run(0, 2, 0).episodes)
     assert len({episode.query.partition("@")[0], *(name.partition("@")[0] for name in episode.supports[0])}) >= 2
@@ -161,6 +164,9 @@ def test_paco_files_that_lack_something_are_named(tmp_path):
     root = paco(tmp_path, {7: [WHOLE], 8: [WHOLE]}).root
     save(root / "paco/paco_part_val.pkl", {"cid2img": {}})
     with pytest.raises(DataError, match=r"paco_part_val.pkl is of another version: it lacks .img2anno"):
+        PacoPart(str(root)).test_classes(0)
+    save(root / "paco/paco_part_train.pkl", {"cid2img": {f"c{k}": [] for k in range(448)}, "img2anno": {}})
+    with pytest.raises(DataError, match=r"paco_part_train.pkl is of another version"):
         PacoPart(str(root)).test_classes(0)
 
 

@@ -12,11 +12,13 @@ from sklearn.model_selection import train_test_split
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
 from fsbench.data.episodes.task import Task
+from fsbench.datamodules.datasets import lungcancer
 from fsbench.datamodules.datasets.distillfss import Kvasir
 from fsbench.datamodules.datasets.industrial import Industrial
 from fsbench.datamodules.datasets.isic import IMAGES, MASKS, NUMBERINGS, IsicFolds, IsicListed, lesion_classes
 from fsbench.datamodules.datasets.lungcancer import grey_values
 from fsbench.datamodules.kinds.two_lists import random_fifth
+from fsbench.datamodules.prepare.job import Job
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.headers import header_faults
 from fsbench.protocols.reading import load_segmentation
@@ -97,12 +99,18 @@ def test_a_list_of_products_with_other_names_is_refused(tmp_path: Path) -> None:
     others = {name: one for name, one in listed.items() if name not in names[:2]}
     alike = others | {"a": {"bad": ["data/a/b_1.png"]}, "a_b": {"bad": ["data/a_b/1.png"]}}
     twice = [*listed["kind00"]["bad"], listed["kind00"]["bad"][0]]
+    outside = "which is not below its folder"
     for kinds, images, found in (
         ([*names, names[0]], listed, "21 names of classes, 20 of them different"),
         (names[:19], {name: listed[name] for name in names[:19]}, "19 names of classes, 19 of them different"),
         (names, listed | {"kind00": {"bad": twice}}, "of them different"),
         (["a", "a_b", *names[2:]], alike, "of them different"),
+        (names, listed | {"another": {"bad": ["data/another/1.png"]}}, "lists of images of 21"),
         (names, {name: {} for name in names}, "bad"),
+        (names, listed | {"kind00": {"bad": [""]}}, "another form"),
+        ([[], *names[1:]], listed, "another form"),
+        (names, listed | {"kind00": {"bad": ["../outside.png"]}}, outside),
+        (names, listed | {"kind00": {"bad": ["/outside.png"]}}, outside),
     ):
         path.write_text(json.dumps({"clsName": kinds, "clsDic": images}))
         with pytest.raises(DataError, match=re.escape(found)):
@@ -143,6 +151,10 @@ def test_complete_folds_are_the_authors_own(tmp_path: Path) -> None:
         assert tuple(map(asked.count, (1, 2, 3))) == counts and asked == sorted(asked)
         assert manifest.header.lists == "official" and not list(header_faults(manifest, protocol))
         assert len({one.query for one in manifest.episodes}) == len({one.supports for one in manifest.episodes})
+    (absent, _), (twice, _), *_ = pair_list(data, "val", 0).pairs
+    (tmp_path / absent).unlink()
+    (tmp_path / f"{twice}.copy").touch()
+    assert pair_list(IsicFolds(str(tmp_path)), "val", 0).origin == "derived"
 
 
 def test_masks_of_a_wrong_size_or_none_are_named(tmp_path: Path) -> None:
@@ -163,6 +175,14 @@ def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
     (data.root / "training/images").rename(data.root / "training/pictures")
     with pytest.raises(DataError, match=r"no training images(?s:.*)fsbench data prepare lungcancer"):
         type(data)(str(tmp_path)).candidates("trn")
+
+
+def test_a_table_without_slices_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lungcancer, "read_columns", lambda *_: [])
+    for part in ("train", "test"):
+        (tmp_path / f"lung_cancer_{part}.pkl").touch()
+    with pytest.raises(DataError, match=r"lung_cancer_train\.pkl has no slices"):
+        lungcancer.LungCancer.prepare(Job(root=tmp_path, source=tmp_path))
 
 
 def test_grey_values_are_cut_to_8_bits() -> None:

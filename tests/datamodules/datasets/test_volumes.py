@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 import fsbench
@@ -149,6 +150,15 @@ def test_the_moments_of_a_volume_are_those_of_plain_sums():
     assert (found.number, found.mean) == (24, 11.5) and found.squares == pytest.approx(24 * np.arange(24).var())
 
 
+def test_a_damaged_entry_of_the_disk_cache_counts_as_absent(folders, monkeypatch):
+    expected, entry = ChaosT2(str(folders[ChaosT2])).scale("3"), {"number": 4, "mean": 1.0, "squares": 16.0}
+    monkeypatch.setattr(volumes, "load_json", lambda *_: entry)
+    assert ChaosT2(str(folders[ChaosT2])).scale("3") == (1, 2)
+    for damage in ({"number": 0}, {"mean": float("nan")}, {"squares": "1"}, {"squares": -1.0}):
+        monkeypatch.setattr(volumes, "load_json", lambda *_, damage=damage: entry | damage)
+        assert ChaosT2(str(folders[ChaosT2])).scale("3") == expected
+
+
 def test_intensities_go_to_a_method_unchanged_at_their_own_size_and_photos_are_normalised_by_themselves(folders):
     data = ChaosT2(str(folders[ChaosT2]))
     resize = RESIZES["intensities"][0]
@@ -268,8 +278,9 @@ def test_slices_of_chaos_and_their_label_maps_are_paired_by_number(tmp_path):
     truth = folder / "Ground/IMG-0001-8.png"
     for name, said in (
         ("IMG-0001-11.png", "4 slices and 4 label maps"),
-        ("IMG-0001-07.png", "4 slices and 3 label maps"),
-        ("eighth.png", "4 slices and 3 label maps"),
+        ("IMG-0001-07.png", "IMG-0001-7.png has the number of another file"),
+        ("eighth.png", "eighth.png has no number"),
+        ("IMG-0001-8.txt", "4 slices and 3 label maps"),
     ):
         moved = truth.rename(truth.with_name(name))
         with pytest.raises(DataError, match=re.escape(said)):
@@ -277,6 +288,9 @@ def test_slices_of_chaos_and_their_label_maps_are_paired_by_number(tmp_path):
         moved.rename(truth)
     with pytest.raises(DataError, match="0 slices and 0 label maps; expected"):
         read_scan(tmp_path)
+    Image.new("L", (41, 40)).save(truth)
+    with pytest.raises(DataError, match=r"IMG-0001-8\.png has 41 x 40 pixels, its slice 40 x 40"):
+        read_scan(folder)
 
 
 def test_cardiac_scans_are_prepared_from_the_users_files_with_a_slice_more(tmp_path, capsys):
@@ -309,6 +323,9 @@ def test_cardiac_scans_of_other_patients_or_without_labels_are_named(tmp_path, c
     folder = draw_cmrseg(tmp_path, [*range(2, 36), 41], slices=1, side=4) / "bSSFP"
     (folder / "label_2.nii.gz").unlink()
     assert main(command) != 0 and "has 34 scans with labels, without 1, 2, with 41" in capsys.readouterr().err
+    for kind in ("image", "label"):
+        (folder / f"{kind}_3.nii.gz").rename(folder / f"{kind}_04.nii.gz")
+    assert main([*command, "--allow-unverified"]) != 0 and "the number 4 of another scan" in capsys.readouterr().err
 
 
 def test_a_folder_of_the_notebooks_has_codes_for_labels_and_no_list_of_slices(tmp_path, capsys):

@@ -71,6 +71,9 @@ def test_released_list_gives_the_order(voc: Path, tmp_path: Path) -> None:
     (lists / "pascal/fss_list/val/sub_class_file_list_0.txt").unlink()  # now the label maps say who shows what
     pairs = image_list(Pascal(str(voc), [str(lists)], allow_unverified_lists=True), "val", 0)
     assert pairs.pairs == (("2008_v", 1), ("2008_v", 3), ("2008_u", 2))
+    write(tmp_path / "other", ["2008_v"], "{6: [('x/2008_v.jpg', 'x/2008_v.png')]}")
+    with pytest.raises(DataError, match=r"data_list_0\.txt has classes of another fold than 0"):
+        image_list(Pascal(str(voc), [str(tmp_path / "other")], allow_unverified_lists=True), "val", 0)
 
 
 ENTRY = "[('x/a.jpg', 'x/a.png')]"

@@ -194,8 +194,16 @@ def test_coco_draws_an_object_of_each_support_and_crowds_are_no_truth(tmp_path):
     assert len(drawn) > 8
     with pytest.raises(DataError, match=r"is not in .*instances_val2014\.json; expected <image>@<class number>"):
         view.label_map("val2014/0.jpg@81")
+    with pytest.raises(DataError, match=r"is not in .*instances_val2014\.json"):
+        CocoBoxes(view).box("val2014/0.jpg@1:999", 1, np.ones((60, 80), bool))
     again = PROTOCOL.manifest(data, Task(0, shot=2, episodes=5))
     assert again.episodes == manifest.episodes[:5]
+    file = tmp_path / "coco/annotations/instances_val2014.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["image_id"] = 1
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="is on image 1, which is not listed"):
+        CocoBoxes(Coco(str(tmp_path / "coco"))).pools()
 
 
 def test_any_data_set_with_label_maps_has_the_test(blocks_folder, monkeypatch):
