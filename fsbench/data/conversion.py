@@ -170,7 +170,7 @@ def _frames(path: Path, labels: bool) -> list[np.ndarray]:
         if labels and image.format not in ("PNG", "BMP", "TIFF"):
             raise DataError(f"{path} is a {image.format}; expected class numbers as PNG, TIFF or BMP")
         frames = [image] if image.format == "MPO" else ImageSequence.Iterator(image)  # not a camera's second pictures
-        pages = [np.asarray(ImageOps.exif_transpose(_loaded(one) if labels else _shown(_loaded(one)))) for one in frames]
+        pages = [np.asarray(ImageOps.exif_transpose(one if labels else _shown(one))) for one in map(_loaded, frames)]
         if labels and image.mode == "L" and bits < 8:  # numbers that Pillow spreads over 0 to 255
             pages = [page // (255 // (2**bits - 1)) for page in pages]
         return pages
