@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import StringConstraints as Constraints
 from pydantic_core import PydanticCustomError
 
-from fsbench.base.errors import DataError
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.base.files import load_yaml, replacing
 from fsbench.base.files.cache import entry_path, mark_used
 from fsbench.base.files.images import MASK_PIXELS
@@ -24,7 +24,7 @@ from fsbench.data.copies import copy_remarks, trained_remarks
 from fsbench.data.dataset import VOID, Part, QuerySampling
 from fsbench.data.file_rules import remark
 from fsbench.data.labelled.image import Drawn, LabelledImage, MaskFile
-from fsbench.data.labelled.plausible import Plausibility
+from fsbench.data.labelled.plausible import Plausibility, check_place
 from fsbench.data.labelled.table import FORMS, LabelledTable, read_table
 from fsbench.data.list_substitutes import print_once
 from fsbench.data.orientation import fits_both_ways
@@ -235,24 +235,28 @@ class Folder(CountedOnce):
         root: folder that holds `folds.yaml`, whose paths are relative to it; or a folder or file of labelled images
             (`fsbench.data.labelled`). Then one fold has all classes, and there is one list, or two if images have
             parts.
+        classes: names of the numbers or colours of masks, "1=cat,2=dog" or "red=cat,blue=dog", or those to choose among
+            named ones, "cat,dog"; not beside a `folds.yaml`.
     """
 
     turns_images = True
     source = Source(kind="own")
 
-    def __init__(self, root: str):
+    def __init__(self, root: str, classes: str = ""):
         self.root = Path(root).expanduser()
         file = self.root / DESCRIPTION
         self.is_described = file.is_file()
         if self.is_described:
+            if classes:
+                raise SettingsError(f"classes is '{classes}', while {file} names the classes; leave classes out")
             described = read_description(file)
             self.table = described_table(self.root, described)
         else:
-            self.table = read_table(self.root)
-            classes = {number: name for number, name in enumerate(self.table.class_names, start=1) if name}
-            if not classes or not any(image.labels for image in self.table.images):
+            self.table = read_table(self.root, classes)
+            names = {number: name for number, name in enumerate(self.table.class_names, start=1) if name}
+            if not names or not any(image.labels for image in self.table.images):
                 raise DataError(f"{self.root} has no labelled image; expected {FORMS}", *self.table.notes)
-            described = FolderDescription.model_construct(name=own_name(self.root), classes=classes, folds=[[*classes]])
+            described = FolderDescription.model_construct(name=own_name(self.root), classes=names, folds=[[*names]])
         self.description = described
         self.name, self.class_names = described.name, self.table.class_names
         self.class_numbers, self.folds = frozenset(described.classes), len(described.folds)
@@ -263,7 +267,7 @@ class Folder(CountedOnce):
     def lists(self) -> dict[Part, Path]:
         """{part: list file, or where the images lie}; training is not there without a list of it."""
         if not self.is_described:
-            parts = {image.part for image in self.table.images if image.labels}
+            parts = {image.part or "trn" for image in self.table.images if image.labels}
             return dict.fromkeys(("val", "trn") if parts >= {"val", "trn"} else ("val",), self.root)
         files: dict[Part, str] = {"val": self.description.val, "trn": self.description.train}
         paths = {part: existing_form(self.root / file) or self.root / file for part, file in files.items()}
@@ -371,8 +375,15 @@ class Folder(CountedOnce):
                 raise DataError(fault)
 
     def implausible(self, names: Sequence[str]) -> list[str]:
-        """Return notes on what is not plausible of up to `LOOKED_AT` label maps, evenly spaced over `names`."""
+        """Return notes on what is not plausible of up to `LOOKED_AT` label maps, evenly spaced over `names`.
+
+        Raises:
+            DataError: a photo of any name and its mask are GeoTIFFs of different places.
+        """
         found = Plausibility()
+        for name in names:
+            if row := self._rows.get(composed(name)):
+                check_place(row)
         for place in np.linspace(0, len(names) - 1, min(len(names), LOOKED_AT)).astype(int):
             try:
                 labels = self.label_map(names[place])
@@ -404,10 +415,10 @@ class Folder(CountedOnce):
         return remark(rule, subject, verb=verb, lists=lists, numbers=numbers or "0 alone")
 
     @classmethod
-    def check(cls, report: Report, root: Path, lists: list[str] | None) -> None:
+    def check(cls, report: Report, root: Path, lists: list[str] | None, classes: str = "") -> None:
         """Report on images, labels and lists in `root`; `lists` is not used."""
         report.complete = "usable"
-        data = report.attempt("images", lambda: cls(str(root)))
+        data = report.attempt("images", lambda: cls(str(root), classes))
         if data is None:
             return
         for note in data.notes:
@@ -452,7 +463,8 @@ def _check_labels(report: Report, data: Folder, listed: Mapping[Part, Sequence[s
     problems = dict.fromkeys(fault for wanted in folds for fault in data.faults(tables, wanted))
     for problem in problems:
         report.problem("label maps", problem)
-    for note in data.implausible(sorted({name for names in listed.values() for name in names})):
+    every = sorted({name for names in listed.values() for name in names})
+    for note in report.attempt("label maps", lambda: data.implausible(every)) or ():
         report.note("label maps", note)
     void = [name for table in tables for name in table.names if VOID in table.class_pixels(name)[0].keys() <= {0, VOID}]
     if void and not problems:

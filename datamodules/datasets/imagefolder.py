@@ -6,6 +6,7 @@ from pathlib import Path
 from fsbench.base.errors import DataError
 from fsbench.base.files.names import two_alike
 from fsbench.data.labelled.classes import first
+from fsbench.data.labelled.photos import SUFFIXES, UNREAD
 from fsbench.data.labelled.table import read_table
 from fsbench.data.source import Source
 from fsbench.datamodules.kinds.class_folders import class_folders, require_images
@@ -27,7 +28,7 @@ class ImageFolder(LabelledImages):
     turns_images = True
     source = Source(
         kind="own",
-        holds=("<class>/<image>, as .jpg, .jpeg, .png, .bmp, .tif or .tiff",),
+        holds=(f"<class>/<image>, as {', '.join(SUFFIXES)}",),
         notes=("or give a table .csv with a line for each image, in the columns photo and classes",),
     )
 
@@ -59,14 +60,17 @@ class ImageFolder(LabelledImages):
             if absent := [name for name in self.classes if name not in folders]:
                 raise DataError(f"{self.folder} has no class folder {absent[0]}, which classes asks for; correct it")
             folders = {name: folders[name] for name in sorted(set(self.classes))}
-        require_images(folders, self.folder)
+        require_images(folders, self.folder, SUFFIXES)
         return [(name, images[: self.max_images]) for name, images in folders.items()]
 
     def _photos_by_folder(self) -> dict[str, tuple[str, ...]]:
         """Return {folder: paths of its photos}; a PNG beside a photo of its name is its mask, as in `folder`."""
         found: dict[str, tuple[str, ...]] = {}
         masks: list[str] = []
-        for folder, files in class_folders(self.folder).items():
+        unread: list[str] = []
+        for folder, every in class_folders(self.folder, (*SUFFIXES, *UNREAD)).items():
+            files = [file for file in every if file.lower().endswith(SUFFIXES)]
+            unread += [f"{folder}/{file}" for file in every if not file.lower().endswith(SUFFIXES)]
             photos = {Path(file).stem for file in files if not file.lower().endswith(".png")}
             own = {file for file in files if file.lower().endswith(".png") and Path(file).stem in photos}
             masks += [f"{folder}/{file}" for file in own]
@@ -74,6 +78,10 @@ class ImageFolder(LabelledImages):
         if masks:
             self.notes.append(
                 f"{len(masks)} masks are left out, as photos beside them have their names: {first(masks)}"
+            )
+        if unread:
+            self.notes.append(
+                f"{len(unread)} files of forms that are not read are left out: {first(unread)}; save them as PNG"
             )
         return found
 

@@ -11,22 +11,23 @@ from fsbench.data.file_digests import file_state
 from fsbench.datamodules.lists.image_list import require_present
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
+"""Ends of the names of published photos."""
 
 
-def class_folders(folder: Path) -> dict[str, tuple[str, ...]]:
-    """Return {sub-folder: names of its image files}, sorted by name; hidden and other files are left out.
+def class_folders(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, tuple[str, ...]]:
+    """Return {sub-folder: its files with one of the suffixes}, sorted by name; hidden and other files are left out.
 
     The result is kept in the disk cache and reused as long as no folder changes.
     """
     folders = sorted((entry for entry in _entries(folder) if entry.is_dir()), key=lambda entry: entry.name)
-    state = [str(folder.resolve()), [(entry.name, file_state(entry.path)) for entry in folders]]
+    state = [str(folder.resolve()), suffixes, [(entry.name, file_state(entry.path)) for entry in folders]]
     key = fingerprint(state)
     cached = load_json("images", key)
     if cached is not None:
         return {name: tuple(files) for name, files in cached.items()}
     listing = {}
     for entry in folders:
-        files = (file for file in _entries(Path(entry.path)) if file.name.lower().endswith(IMAGE_SUFFIXES))
+        files = (file for file in _entries(Path(entry.path)) if file.name.lower().endswith(suffixes))
         listing[entry.name] = tuple(sorted(file.name for file in files if file.is_file()))
     save_json("images", key, listing)
     return listing
@@ -49,14 +50,16 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
     return visible
 
 
-def require_images(folders: Mapping[str, Collection[str]], folder: Path) -> None:
+def require_images(
+    folders: Mapping[str, Collection[str]], folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES
+) -> None:
     if not folders:
         raise DataError(f"{folder} has no class folders; expected a folder for each class with its images in it")
     empty = [name for name, files in folders.items() if not files]
     if empty:
         raise DataError(
             f"{len(empty)} of {len(folders)} class folders in {folder} have no images (first: {empty[0]}); expected "
-            f"{', '.join(IMAGE_SUFFIXES)} files directly in each; put images there, or remove the folder"
+            f"{', '.join(suffixes)} files directly in each; put images there, or remove the folder"
         )
 
 

@@ -1,6 +1,7 @@
 """Subcommand `fsbench data`: prepare or check a data set, write its list, convert pictures, or freeze episodes."""
 
 import argparse
+from inspect import signature
 from math import inf, nan
 from pathlib import Path
 from pkgutil import resolve_name
@@ -48,6 +49,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--root", required=True, help="folder of the data set")
     check.add_argument(
         "--lists", metavar="DIR", help="folder with released lists (photos: a list file); default: <root>/lists"
+    )
+    check.add_argument(
+        "--classes", default="", help="folder: names of masks' numbers or colours, 1=cat,2=dog or red=cat,blue=dog"
     )
     check.set_defaults(function=_check)
 
@@ -107,7 +111,9 @@ def _check(options: argparse.Namespace, extra: list[str]) -> int:
     root = Path(options.root).expanduser()
     report = Report()
     lists = None if options.lists is None else [options.lists]
-    kind.check(report, root, lists)
+    if options.classes and "classes" not in signature(kind.check).parameters:
+        raise SettingsError(f"--classes is '{options.classes}', and {options.dataset} names its classes; leave it out")
+    kind.check(report, root, lists, **({"classes": options.classes} if options.classes else {}))
     for archive, entry in read_note(root).items():
         if not entry.get("verified") and not str(entry.get("checksum")).startswith("sha256"):  # none is published
             report.differs("archives", f"{archive} had not the published checksum but {entry.get('checksum')}")

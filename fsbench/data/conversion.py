@@ -166,14 +166,22 @@ def _frames(path: Path, labels: bool) -> list[np.ndarray]:
             stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
             if stored is not None and stored.dtype == np.uint16:
                 stored = stored[..., 2::-1] if stored.ndim == 3 else stored
-                return [apply_orientation(stored, image.getexif().get(_ORIENTATION, 1))]
+                return [apply_orientation(stored, _loaded(image).getexif().get(_ORIENTATION, 1))]
         if labels and image.format not in ("PNG", "BMP", "TIFF"):
             raise DataError(f"{path} is a {image.format}; expected class numbers as PNG, TIFF or BMP")
         frames = [image] if image.format == "MPO" else ImageSequence.Iterator(image)  # not a camera's second pictures
-        pages = [np.asarray(ImageOps.exif_transpose(frame if labels else _shown(frame))) for frame in frames]
+        pages = [np.asarray(ImageOps.exif_transpose(one if labels else _shown(one))) for one in map(_loaded, frames)]
         if labels and image.mode == "L" and bits < 8:  # numbers that Pillow spreads over 0 to 255
             pages = [page // (255 // (2**bits - 1)) for page in pages]
         return pages
+
+
+def _loaded(frame: Image.Image) -> Image.Image:
+    """Decode a frame and drop its XMP, by which PIL turns a TIFF as it decodes it, and others if EXIF is silent."""
+    frame.info.pop("xmp", None)
+    frame.load()
+    frame.info.pop("XML:com.adobe.xmp", None)  # a PNG's, which may stand behind its rows
+    return frame
 
 
 def _shown(frame: Image.Image) -> Image.Image:

@@ -41,8 +41,8 @@ class Plausibility:
         self._images += 1
         outlines = image.labels if image and isinstance(image.labels, Outlines) else None
         photo = image.photo if image and isinstance(image.photo, Path) else None
-        if image and photo and isinstance(image.labels, MaskFile):
-            _check_place(image.labels, photo)
+        if image:
+            check_place(image)
         for check, seen in zip(CHECKS, self._found, strict=True):
             if found := check.look(labels, outlines, photo):
                 seen.append((image_name, found))
@@ -112,17 +112,20 @@ def _other_name(_: np.ndarray, outlines: Outlines | None, photo: Path | None) ->
     return next((f"{outlines.file} names {photo}, while there is {one}" for one in own if is_file(one)), "")
 
 
-def _check_place(labels: MaskFile, photo: Path) -> None:
+def check_place(image: LabelledImage) -> None:
+    """Raise DataError if a photo and its mask are GeoTIFFs of one size and of different places; reads headers alone."""
+    photo, labels = image.photo, image.labels
+    if isinstance(photo, bytes) or not isinstance(labels, MaskFile):
+        return
     if not all(file.suffix.lower() in (".tif", ".tiff") for file in (photo, labels.file)):
         return
     own, other = _place(photo), _place(labels.file)
-    if own is None or other is None:
+    if own is None or other is None or own.size != other.size:
         return
     found = "is in another coordinate system than"
-    if not (own[1] and other[1] and own[1] != other[1]):
-        height, width = labels.read(photo).labels.shape
-        corners = np.array([[0, 0, 1], [width, height, 1]]).T
-        at = np.linalg.solve(own[0], other[0] @ corners)[:2].T  # of the mask's corners, in pixels of the photo
+    if not (any(own.systems) and any(other.systems) and own.systems != other.systems):
+        corners = np.array([[0, 0, 1], [*own.size, 1]]).T
+        at = np.linalg.solve(own.matrix, other.matrix @ corners)[:2].T  # of the mask's corners, in the photo's pixels
         if np.abs(at - corners[:2].T).max() < 1:
             return
         (left, top), (right, bottom) = at.round().astype(int).tolist()
@@ -133,11 +136,18 @@ def _check_place(labels: MaskFile, photo: Path) -> None:
     )
 
 
-def _place(file: Path) -> tuple[np.ndarray, tuple[int, ...]] | None:
-    """Return the matrix (3, 3) from a GeoTIFF's columns and rows to places, and its coordinate systems."""
+class _Place(NamedTuple):
+    """Matrix (3, 3) from a GeoTIFF's columns and rows to places, its coordinate systems, and its width and height."""
+
+    matrix: np.ndarray
+    systems: tuple[int, ...]
+    size: tuple[int, int]
+
+
+def _place(file: Path) -> _Place | None:
     try:
         with open_image(file, "label map") as picture:
-            tags = dict(getattr(picture, "tag_v2", {}))
+            size, tags = picture.size, dict(getattr(picture, "tag_v2", {}))
         entries = np.array(tags.get(_GEO_KEYS, ()), dtype=int)
         keys = {int(key): int(value) for key, _, _, value in entries[4 : len(entries) // 4 * 4].reshape(-1, 4)}
         if _MATRIX in tags:
@@ -151,7 +161,7 @@ def _place(file: Path) -> tuple[np.ndarray, tuple[int, ...]] | None:
         return None
     if keys.get(_POINT) == 2:
         matrix = matrix @ np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
-    return (matrix, tuple(keys.get(key, 0) for key in _SYSTEMS)) if np.linalg.det(matrix) else None
+    return _Place(matrix, tuple(keys.get(key, 0) for key in _SYSTEMS), size) if np.linalg.det(matrix) else None
 
 
 class _Check(NamedTuple):

@@ -121,13 +121,14 @@ def root_of(name: str | None, given: str) -> str:
 
 
 def usual_protocol(name: str, root: str | Path | None) -> str | None:
-    """Return the protocol of tests of a folder of one's own without `folds.yaml`; None for other data sets.
+    """Return the protocol of tests of a folder of one's own without `folds.yaml`; None for others and absent ones.
 
-    All its classes are in one fold, so that there is nothing to train on.
+    All its classes are in one fold, so that there is nothing to train on. `root` may be None for the configuration's.
     """
-    if name != "folder" or root is None:
+    if name != "folder":
         return None
-    return None if (Path(root).expanduser() / "folds.yaml").is_file() else "fixed_supports"
+    folder = Path(root or _settings(name)["init_args"]["root"]).expanduser()
+    return "fixed_supports" if folder.exists() and not (folder / "folds.yaml").is_file() else None
 
 
 def usual_root(name: str) -> Path | None:

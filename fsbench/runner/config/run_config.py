@@ -238,8 +238,14 @@ class RunConfig(TaskOptions):
 
     @property
     def _names_protocol(self) -> bool:
-        """Whether a further argument names the protocol."""
-        return any(full_key(one.removeprefix("--").partition("=")[0]) == PROTOCOL for one in self.arguments)
+        """Whether a further argument, or a file of `--config` among them, names the protocol."""
+        return setting(self._further, "data.test.protocol") is not None
+
+    @cached_property
+    def _further(self) -> dict[str, Any]:
+        """Settings of the further arguments and of the files that they name."""
+        files, arguments = parted_arguments(self.extra, option_names())
+        return merge_settings(merge_files(files), stated_values(arguments))
 
     @property
     def backbone_note(self) -> str:
@@ -290,7 +296,9 @@ class RunConfig(TaskOptions):
         several = self.devices is not None and self.devices > 1
         root = self.data_root and root_of(self.dataset, self.data_root)
         if not (self.protocol or self.manifest or self._names_protocol):
-            stated["data.test.protocol"] = usual_protocol(self.dataset, root)
+            stated["data.test.protocol"] = usual_protocol(
+                self.dataset, root or setting(self._further, "data.dataset.root")
+            )
         stated |= {
             **{option.key: value for option, value in given.items() if option.key},
             **self._protocol_parts(),
@@ -328,10 +336,6 @@ class RunConfig(TaskOptions):
         for name, value in {**names, "fold": self.fold, "seed": self.seed}.items():
             path = path and path.replace(f"{{{name}}}", str(value))
         return path
-
-
-PROTOCOL = full_key("data.test.protocol")
-"""Key of the protocol in a configuration."""
 
 
 def run_configs(axes: Mapping[str, Sequence[Any]], **common: Any) -> list[RunConfig]:

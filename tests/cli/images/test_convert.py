@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from fsbench.data.image_io import read_label_map, read_upright
 from fsbench.data.volume_io import own_locale
@@ -183,6 +184,27 @@ def test_other_spaces_of_colours_become_rgb(convert):
     assert status == 0, said
     for path in made.values():
         assert np.abs(read_upright(path)[0].astype(int) - RGB).mean() < 4
+
+
+def test_exif_alone_turns_pictures(convert):
+    """As everywhere: an orientation in XMP turns nothing, also of a PNG of 16 bits or a TIFF that Pillow decodes."""
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(RGB).save("photo.jpg", xmp=xmp)
+    Image.fromarray(RGB).save("photo8.png", pnginfo=text)
+    Image.fromarray(DEEP).save("photo16.png", pnginfo=text)
+    Image.fromarray(RGB).save("photo.webp", xmp=xmp)
+    Image.fromarray(RGB).convert("CMYK").save("photo.tif", tiffinfo={700: xmp})
+    Image.fromarray(RGB).save("turned.jpg", xmp=xmp, exif=exif)
+    for name in ("photo.jpg", "photo8.png", "photo16.png", "photo.webp", "photo.tif", "turned.jpg"):
+        status, made, _ = convert(name)
+        ((made_name, path),) = made.items()
+        with Image.open(path) as image:
+            assert (status, image.size) == (0, (48, 64) if name == "turned.jpg" else (64, 48)), (name, made_name)
+        path.unlink()
 
 
 def test_no_file_is_replaced(convert, command, tmp_path):

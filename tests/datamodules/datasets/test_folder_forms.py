@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import fsbench
-from fsbench.base.errors import DataError
+from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
 from fsbench.data.image_io import image_pixels
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
+from fsbench.runner.config.merge import setting
+from fsbench.runner.config.run_config import RunConfig
 from tests.datamodules.builders import blocks
+from tests.fsbench.data.labelled.test_plausible import place
 
 COLOURS = np.array([(90, 90, 90), (220, 40, 40), (40, 60, 220)], np.uint8)
 NAMES = {1: "berry", 2: "plum"}
@@ -215,6 +219,50 @@ def test_a_picture_inside_a_labelme_file_is_a_photo(tmp_path: Path) -> None:
     assert len(data.candidates("val")) == 12
     np.testing.assert_array_equal(image_pixels(data, "i12"), expected)
     np.testing.assert_array_equal(data.label_map("i12"), labels_of("i12"))
+
+
+def test_images_without_a_part_beside_a_test_are_for_training(tmp_path: Path) -> None:
+    file = by_rows(tmp_path / "fruit")
+    rows = [line.split(",") for line in file.read_text().splitlines()]
+    for row in rows[1:]:
+        row[3] = "" if row[0] in TRAINED else "test"
+    file.write_text("\n".join(",".join(row) for row in rows))
+    data = Folder(str(file))
+    assert [*map(plain, data.candidates("trn"))] == TRAINED and len(data.candidates("val")) == 12
+    assert any(note.startswith("12 images of no part are taken for training") for note in data.notes)
+
+
+def test_painted_masks_have_names_at_every_door(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root, painted = tmp_path / "fruit", np.array([(0, 0, 0), (255, 0, 0), (0, 0, 255)], np.uint8)
+    save_photos(root, TRAINED)
+    for name in TRAINED:
+        Image.fromarray(painted[labels_of(name)]).save(root / f"{name}.png")
+    data, named = Folder(str(root), classes="red=berry,blue=plum"), ["--classes", "red=berry,blue=plum"]
+    assert data.class_names == ("berry", "plum")
+    np.testing.assert_array_equal(data.label_map("i03"), labels_of("i03"))
+    assert main(["data", "check", "folder", "--root", str(root), *named]) == 0
+    run = RunConfig("prototype", "folder", data_root=str(root), extra=("--data.dataset.classes=red=berry,blue=plum",))
+    assert setting(run.values, "data.dataset.classes") == "red=berry,blue=plum"
+    with pytest.raises(SettingsError, match=r"folds\.yaml names the classes"):
+        Folder(str(by_description(tmp_path / "described")), classes="red=berry")
+    assert main(["data", "check", "imagefolder", "--root", str(root), *named]) != 0
+    assert "--classes is 'red=berry,blue=plum'" in capsys.readouterr().err
+
+
+def test_geotiffs_of_another_place_are_a_problem_of_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever image it is, as headers say it."""
+    monkeypatch.setattr("fsbench.datamodules.datasets.folder.LOOKED_AT", 2)
+    for name in TRAINED:
+        image = COLOURS[labels_of(name)] + np.uint8(int(name[1:]))
+        for part, pixels in (("photos", image), ("masks", labels_of(name))):
+            tags = place(400 if (part, name) == ("masks", "i05") else 0, 5000)
+            (tmp_path / "fruit" / part).mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(tmp_path / "fruit" / part / f"{name}.tif", pixels, extratags=tags)
+    assert main(["data", "check", "folder", "--root", str(tmp_path / "fruit")]) == 1
+    (problem,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("PROBLEM"))
+    assert "i05.tif" in problem
 
 
 def test_a_folder_without_labels_is_refused(tmp_path: Path) -> None:

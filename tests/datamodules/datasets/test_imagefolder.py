@@ -19,13 +19,15 @@ from tests.turned import save_turned
 
 
 def test_image_folder_of_many_formats(tmp_path: Path) -> None:
-    for name in ("b/2.png", "b/1.JPG", "a/x.webp", "c/x.bmp"):
+    for name in ("b/2.png", "b/1.JPG", "a/x.tif", "c/x.bmp", "c/y.webp", "c/z.GIF"):
         save(tmp_path / name)
+    (tmp_path / "b/3.HEIC").touch()
     (tmp_path / "loose.jpg").touch()
     (tmp_path / ".cache").mkdir()
     data = ImageFolder(str(tmp_path))
     assert (data.class_names, data.origin) == (("a", "b", "c"), "derived")
-    assert data.images == (("a/x.webp",), ("b/1.JPG", "b/2.png"), ("c/x.bmp",))
+    assert data.images == (("a/x.tif",), ("b/1.JPG", "b/2.png", "b/3.HEIC"), ("c/x.bmp",))
+    assert data.notes == ["2 files of forms that are not read are left out: c/y.webp, c/z.GIF; save them as PNG"]
     few = ImageFolder(str(tmp_path), classes=["c", "b"], max_images=1)
     assert few.images == (("b/1.JPG",), ("c/x.bmp",))
     assert few.sha256 != data.sha256

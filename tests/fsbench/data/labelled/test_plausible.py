@@ -84,6 +84,7 @@ SOUTH = [(34264, "d", 16, (10.0, 0, 0, 0, 0, 10.0, 0, 4040.0, 0, 0, 0, 0, 0, 0, 
     ("own", "is_refused"),
     [
         (place(0, 5000), False), (place(0, 5000.01), False), ([], False), (place(400, 5000), True),
+        (place(0, 5000)[:2], False),
         (place(0, 5000, step=20), True), (place(0, 5000, system=32634), True), (SOUTH, True),
     ],
 )  # fmt: skip

@@ -17,6 +17,7 @@ from fsbench.base.paths import REPOSITORY
 from fsbench.cli import bench
 from fsbench.cli.main import main
 from fsbench.networks.weights.table import usual_path, weight_files
+from fsbench.runner.config.datasets import usual_protocol
 from fsbench.runner.config.merge import setting, shipped_settings
 from fsbench.runner.config.registry import names, task_of
 from fsbench.runner.config.run_config import RunConfig, run_configs, run_options
@@ -40,6 +41,25 @@ def test_every_field_but_extra_is_an_option():
 def test_a_folder_of_data_is_named_alone_or_as_for_several_data_sets(given, root):
     (run,) = read("--method=prototype", "--dataset=demo", f"--data-root={given}")
     assert setting(run.values, "data.dataset.root") == root
+
+
+def test_photos_without_folds_are_tested_by_fixed_supports_unless_a_file_says_otherwise(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("data: {init_args: {test: {protocol: hsnet}}}")
+    (tmp_path / "there.yaml").write_text("data: {init_args: {dataset: {init_args: {root: photos}}}}")
+
+    def protocol(*extra: str, root: str | None = None) -> str:
+        return setting(RunConfig("prototype", "folder", data_root=root, extra=extra).values, "data.test.protocol")
+
+    assert (protocol(), usual_protocol("folder", None)) == ("fscs", None)
+    for root in ("data/folder", "photos"):
+        (tmp_path / root).mkdir(parents=True)
+    assert protocol() == protocol(root="photos") == usual_protocol("folder", None) == "fixed_supports"
+    assert protocol("--config=mine.yaml", root="photos") == protocol("--data.test.protocol=hsnet") == "hsnet"
+    assert RunConfig("prototype", "folder", extra=("--config=mine.yaml",)).own_protocol is None
+    (tmp_path / "data/folder/folds.yaml").touch()
+    assert protocol() == "fscs"
+    assert protocol("--config=there.yaml") == protocol("--data.dataset.root=photos") == "fixed_supports"
 
 
 def test_a_run_is_a_value():
