@@ -276,15 +276,10 @@ class Folder(CountedOnce):
 
     @property
     def notes(self) -> list[str]:
-        """Sentences on how the images were read, and on those that no list has."""
-        notes, rows = [*self.table.notes], self.table.images
-        if self.is_described:
-            return notes
-        if bare := [row.name for row in rows if not row.labels]:
-            notes.append(f"{len(bare)} images are left out, as they have no labels: {some(bare, 3)}")
-        if "trn" in self.lists and (apart := [row.name for row in rows if row.labels and not row.part]):
-            notes.append(f"{len(apart)} images of no part are taken for training: {some(apart, 3)}")
-        return notes
+        """Sentences on how the images were read, and on those without labels."""
+        bare = [row.name for row in self.table.images if not (row.labels or self.is_described)]
+        left_out = f"{len(bare)} images are left out, as they have no labels: {some(bare, 3)}"
+        return [*self.table.notes, *[left_out] * bool(bare)]
 
     def list_name(self, part: Part) -> str:
         if self.is_described:
@@ -296,7 +291,7 @@ class Folder(CountedOnce):
             raise DataError(f"{self.name} has one list of images; expected one for training; leave training out")
         if not self.is_described:
             one = len(self.lists) == 1
-            return [row.name for row in self.table.images if row.labels and (one or (row.part or "trn") == part)]
+            return [row.name for row in self.table.images if row.labels and (one or row.part == part)]
         source, places = self.lists[part], (self.description.images, self.description.masks)
         names = [composed(name) for name in read_names(source)]
         labelled = {row.name for row in self.table.images if row.labels}
