@@ -126,7 +126,8 @@ def test_a_data_set_to_train_on_is_one_and_no_function_is_called(given, message,
 def test_another_class_keeps_the_arguments_that_it_takes():
     """The folder of the data set before, and not its lists."""
     before, data = (judged(*more).data.init_args for more in ([], [FOLDER]))
-    assert data.dataset.init_args.as_dict() == {"root": "data/pascal"} and data.image_size == before.image_size
+    found = data.dataset.init_args.as_dict()
+    assert found == {"root": "data/pascal", "classes": ""} and data.image_size == before.image_size
 
 
 @pytest.mark.parametrize("word", ["torch.optim.AdamW", "AdamW"])

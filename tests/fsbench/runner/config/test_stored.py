@@ -51,7 +51,7 @@ def test_a_run_is_read_as_it_was_written(stored, tmp_path):
 
 
 def test_a_data_set_alone_is_that_of_the_parser(stored, tmp_path, blocks_folder):
-    stored["data"]["init_args"]["dataset"] = {"class_path": FOLDER, "init_args": {"root": "absent"}}
+    stored["data"]["init_args"]["dataset"] = {"class_path": FOLDER, "init_args": {"root": "absent", "classes": ""}}
     config, here = write(tmp_path, stored), {"data.dataset.root": str(blocks_folder)}
     shared = SharedParts()
     alone, whole = stored_dataset(config, here, shared), parse_stored_data(config, here).build_data().dataset
