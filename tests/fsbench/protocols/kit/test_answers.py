@@ -145,7 +145,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     header, line = path.read_bytes().splitlines(keepends=True)
     text = b'{"number": 1, ' + line.partition(b" {")[2].rstrip()
     path.write_bytes(header + b"%08x " % zlib.crc32(text) + text + b"\n")
-    with pytest.raises(AnswersError, match="line 2 of .* is damaged"):
+    with pytest.raises(AnswersError, match=r"line 2 of .* is damaged"):
         Answers(path)
     (tmp_path / "kit.json").write_text('{"test": "a", "test": "b"}')
     with pytest.raises(AnswersError, match="a key stands twice"):
