@@ -85,8 +85,9 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
         for line in [f"failed: {verdict.failure}"] if verdict.failure else verdict.lines:
             print_line(f"  {one_line(line)}")
     if options.note:
-        note_of(options.bundle).unlink(missing_ok=True)
-        if repeated and not failed:
+        if failed:
+            note_of(options.bundle).unlink(missing_ok=True)
+        elif repeated:
             numbers = {run: verdict.repeated for run, verdict in verdicts.items()}
             write_note(options.bundle, Note(bundle_sha256=sha256, sample_seed=seed, repeated=numbers))
             print_line(f"written: {note_of(options.bundle)}")

@@ -58,8 +58,8 @@ def write_pages(
     }
     words = [(test.header.dataset, test.task, test.setting) for test in tests]
     common = {
-        "styles": page_styles(OWN / "board.css"), "scripts": page_scripts(), "refused": (), "version": __version__, "rows": rows,
-        "tests": tests, "collection": collection, "lines": lines, "filter_values": filter_values,
+        "styles": page_styles(OWN / "board.css"), "scripts": page_scripts(), "refused": (), "version": __version__,
+        "rows": rows, "tests": tests, "collection": collection, "lines": lines, "filter_values": filter_values,
         "twins": {test.id for test, own in zip(tests, words, strict=True) if words.count(own) > 1},
         "comparisons": comparisons, "mark_words": MARKS,
     }  # fmt: skip

@@ -70,7 +70,7 @@ def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False
 
 @dataclass(frozen=True)
 class _Column:
-    """Rows that are ranked together on one test, the best first: their cards agree, their intervals hold for the same."""
+    """Rows that are ranked together on a test, the best first: cards agree, and intervals hold for the same."""
 
     metric: str
     reach: Reached

@@ -284,7 +284,7 @@ def _name_equals(rows: Sequence[Row]) -> list[str]:
                     f"{other.finished or 'at an unknown date'}. They may be one result under another {under}"
                 )
             elif {run for run, _ in ours.keys} & {run for run, _ in theirs.keys}:
-                line = f"{both} have the same run on {title}, with other counts: repeat episodes of both to tell them apart"
+                line = f"{both} have the same run on {title}, with other counts; repeat episodes of both"
             else:
                 continue
             first.equals.append(line)

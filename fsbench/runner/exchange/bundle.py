@@ -6,7 +6,6 @@ names of the runs. Each run has its own seal. Of paths in config.yaml that lead 
 """
 
 import json
-import re
 import shlex
 import stat
 import zipfile

@@ -91,11 +91,9 @@ def _verdict(folder: Path, repetition: Repetition, data: DataAtHand | None) -> V
         record = read_bundled(folder)
         number = len(record.manifest.episodes)
         scores = ", ".join(f"{name} {value:.2f}" for name, value in record.scores.items())
-        lines = [
-            "sealed: the files are as the run wrote them",
-            f"scores, from the counts of {number} episodes: {scores}",
-        ]
-        lines += [_count_again(record, data)] * record.run.handed_in
+        lines = [f"sealed; scores from the counts of {number} episodes: {scores}"]
+        if record.run.handed_in:
+            lines.append(_count_again(record, data))
         repeated, why_not = _repeat(record, repetition)
     except FsbenchError as error:
         return Verdict(_without_folder(error, folder))
