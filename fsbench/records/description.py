@@ -10,6 +10,8 @@ from fsbench.records.run import ON_TRUST
 
 LISTS = {"derived": "made by fsbench's own rule (the authors' lists are not here)"}
 """Source of image lists that are not the authors', as a header has it -> in words. It is told as a warning."""
+MOST_NAMES = 20
+"""Names of classes or kernels that a line lists."""
 
 
 def title(records: Sequence[Record]) -> str:
@@ -43,8 +45,8 @@ def notes(records: Sequence[Record]) -> list[str]:
         for number, name in zip(record.header.dropped_classes, record.run.dropped_classes, strict=False)
     }
     if dropped:
-        names = ", ".join(dropped[number] for number in sorted(dropped))
-        lines.append(f"classes left out, because they have too few images (DROP_SMALL): {names}")
+        names = [dropped[number] for number in sorted(dropped)]
+        lines.append(f"classes left out, because they have too few images (DROP_SMALL): {_listed(names)}")
     if header.lists not in LISTS:
         lines.append(_image_lists(header))
     return list(dict.fromkeys(lines))
@@ -53,6 +55,11 @@ def notes(records: Sequence[Record]) -> list[str]:
 def all_notes(records: Sequence[Record]) -> list[str]:
     """Return the warnings and notes about the runs of a table."""
     return [*warnings(records), *notes(records)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    left = [f"… and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+    return ", ".join([*names[:MOST_NAMES], *left])
 
 
 def _image_lists(header: Header) -> str:
@@ -124,7 +131,7 @@ def _undefined(records: Sequence[Record]) -> str:
         by_fold.setdefault(int(record.header.fold), list(record.undefined_classes))
     has_folds = records[0].header.folds > 1
     lacking = "; ".join(
-        f"{f'fold {fold} has' if has_folds else 'there are'} no episodes of {', '.join(names)}"
+        f"{f'fold {fold} has' if has_folds else 'there are'} no episodes of {_listed(names)}"
         for fold, names in sorted(by_fold.items())
     )
     return f"mIoU is not defined: {lacking}, and without them {records[0].protocol.counting.on_absent}"
@@ -191,5 +198,5 @@ def _run_notes(record: Record) -> list[str]:
         (run.provenance.unordered_kernels, f"a repeated test may {record.protocol.counting.on_repetition} otherwise"),
     ):
         if kernels:
-            lines.append(f"{', '.join(kernels)} add in no fixed order, so {consequence}")
+            lines.append(f"{_listed(kernels)} add in no fixed order, so {consequence}")
     return lines
