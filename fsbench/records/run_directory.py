@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from fsbench.base.errors import FsbenchError, user_message
-from fsbench.base.files import locked, make_folder, remove_halves, replacing, write_text
+from fsbench.base.files import locked, make_folder, remove_halves, replacing
 from fsbench.base.terminal import is_verbose
 
 COMPLETE = "run.json"
@@ -36,12 +36,9 @@ class RunDirectory:
     the block is logged. If a process holds several folders, messages go to the log of the one entered last, and within
     `logged` to that of its own folder.
 
-    The lock ends with this process, however that ends, and no child process inherits it: loader workers of a killed run
-    must not hold it. (A lock by `flock`, as in the package filelock, is shared with forked children.)
-
     Args:
         folder: the run's folder, which is created with its parents when needed.
-        rank: number of this process among those that share the run. Rank 0 alone locks, cleans up and replaces.
+        rank: number of this process among those that share the run. Rank 0 alone locks, cleans up, writes and replaces.
         force: whether a finished run is repeated.
 
     Attributes:
@@ -87,39 +84,27 @@ class RunDirectory:
         self._stack.callback(self._handlers[0].close)
         self._stack.enter_context(self.logged())
 
-    @contextmanager
-    def logged(self) -> Iterator[None]:
+    def logged(self) -> AbstractContextManager[None]:
         """Send log messages and warnings to the run's log instead of the screen, within the block."""
-        _redirection.enter(self._handlers)
-        try:
-            yield
-        finally:
-            _redirection.leave(self._handlers)
+        return _messages_to(self._handlers)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._stack:
-            if isinstance(error, Exception) and self._handlers:
-                with self.logged():  # of this run, also where another one was entered later
-                    self._log_error(error)
-
-    def _log_error(self, error: Exception) -> None:
-        if isinstance(error, FsbenchError):
-            log.error("%s", user_message(error))
-        else:
-            log.error("failed", exc_info=error)
-            error.add_note(f"the traceback is in {self.path / 'run.log'}")
+            if isinstance(error, FsbenchError) and self._handlers:
+                log.error("%s", user_message(error))
+            elif isinstance(error, Exception) and self._handlers:
+                log.error("failed", exc_info=error)
+                error.add_note(f"the traceback is in {self.path / 'run.log'}")
 
     def write_json(self, name: str, values: Any) -> None:
-        """Write plain values to the file `name` in the run's folder; only rank 0 writes."""
-        if self.rank == 0:
-            write_text(self.path / name, json.dumps(values, indent=2) + "\n")
+        """Write plain values to the file `name` in the run's folder."""
+        self.write_text(name, json.dumps(values, indent=2) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Write `text` to the file `name` in the run's folder; only rank 0 writes."""
-        if self.rank == 0:
-            write_text(self.path / name, text)
+        """Write `text` to the file `name` in the run's folder."""
+        self.write_bytes(name, text.encode())
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write `content` to the file `name` in the run's folder; only rank 0 writes."""
@@ -134,15 +119,11 @@ class RunDirectory:
 
 
 def _lock_file(folder: Path) -> Path:
-    """Return the lock file of the run in `folder`; it lies beside the folder."""
     return folder.with_name(f".{folder.name}.lock")
 
 
 def held(folder: Path) -> AbstractContextManager[None]:
-    """Return a context manager that holds the lock of the run in `folder`.
-
-    Raises SettingsError if another process works on the run.
-    """
+    """Hold the lock of the run in `folder` within the block; SettingsError if another process works on the run."""
     return locked(_lock_file(folder), refusal=f"another process is working on {folder}; wait for it or stop it")
 
 
@@ -169,54 +150,32 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
-class _Redirection:
-    """Where the messages of this process go: to the log of the block entered last, of those that are open.
-
-    Blocks may end in any order. With the last one, each logger has again what it had before the first.
-    """
-
-    def __init__(self) -> None:
-        self._open: list[list[logging.Handler]] = []
-        self._before: list[tuple[logging.Logger, list[logging.Handler], int, bool]] = []
-        self._captures = False
-
-    def enter(self, handlers: list[logging.Handler]) -> None:
-        """Send messages and warnings to `handlers`."""
-        if not self._open:
-            loggers = [logging.getLogger(name) for name in LOGGERS]
-            self._before = [(each, each.handlers, each.level, each.propagate) for each in loggers]
-            shown_by = warnings.showwarning
-            logging.captureWarnings(True)
-            self._captures = warnings.showwarning is not shown_by
-        self._open.append(handlers)
-        self._direct()
-
-    def leave(self, handlers: list[logging.Handler]) -> None:
-        """End the last of the blocks that were entered with `handlers`."""
-        self._open.reverse()
-        self._open.remove(handlers)
-        self._open.reverse()
-        self._direct()
-        if not self._open and self._captures:
+@contextmanager
+def _messages_to(handlers: list[logging.Handler]) -> Iterator[None]:
+    """Send messages of `LOGGERS` and warnings to `handlers` alone, within the block."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(each, each.handlers, each.level, each.propagate) for each in loggers]
+    shown_by = warnings.showwarning
+    logging.captureWarnings(True)
+    captures = warnings.showwarning is not shown_by  # not within another block
+    for each in loggers:
+        each.handlers, each.propagate = list(handlers), False
+        each.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for each, own, level, propagates in before:
+            each.handlers, each.propagate = own, propagates
+            each.setLevel(level)
+        if captures:
             logging.captureWarnings(False)
 
-    def _direct(self) -> None:
-        for logger, handlers, level, propagates in self._before:
-            logger.handlers = list(self._open[-1]) if self._open else handlers
-            logger.setLevel(logging.INFO if self._open else level)
-            logger.propagate = False if self._open else propagates
 
-
-_redirection = _Redirection()
-
-
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    """Return False for tips of Lightning to install other products."""
+def _is_no_advertisement(record: logging.LogRecord) -> bool:  # of other products, as Lightning's tips are
     return not re.search(r"💡|\bTip:|litlogger|litmodels|lightning\.ai", str(record.msg))
 
 
 def _log_handlers(file: Path) -> list[logging.Handler]:
-    """Return what writes messages to `file`, and to the screen where the command is to be verbose."""
     handler = _LogFile(file)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     handlers: list[logging.Handler] = [handler, *([logging.StreamHandler()] if is_verbose() else [])]
@@ -244,27 +203,17 @@ def is_current(folder: Path) -> bool:
 
 
 def is_finished(folder: Path) -> bool:
-    """Return whether `folder` has a complete record that no newer record waits to replace.
-
-    It is complete if `run.json`, which is written last, exists. Damage is only found by
-    `fsbench.records.record.read_record`.
-    """
+    """Return whether `folder` has a complete record, which may be damaged, that no newer record waits to replace."""
     return (folder / COMPLETE).is_file() and not is_interrupted(folder)
 
 
 def is_interrupted(folder: Path) -> bool:
-    """Return whether a process was killed while a repeated run replaced `folder`.
-
-    Entering the run's `RunDirectory` finishes the replacement.
-    """
+    """Return whether a process was killed while a repeated run replaced `folder`."""
     return (staging_folder(folder) / COMPLETE).is_file() or _replaced_folder(folder).exists()
 
 
 def replace(folder: Path) -> None:
-    """Atomically replace `folder` by its finished repetition, or finish an interrupted replacement.
-
-    The caller must hold the run's lock.
-    """
+    """Replace `folder`, whose lock is held, by its finished repetition, or finish an interrupted replacement."""
     new, old = staging_folder(folder), _replaced_folder(folder)
     if (new / COMPLETE).is_file():
         if folder.exists():

@@ -97,35 +97,21 @@ def test_messages_and_errors_go_to_the_log(tmp_path):
 
 
 def test_messages_go_to_the_folder_entered_last_and_afterwards_where_they_went_before(tmp_path):
-    """Also where folders are left in the order in which they were entered."""
     lightning, shown_by = logging.getLogger("lightning.pytorch"), warnings.showwarning
     before = list(lightning.handlers), lightning.level, lightning.propagate
-    first, second = RunDirectory(tmp_path / "first"), RunDirectory(tmp_path / "second")
-    first.__enter__()
-    second.__enter__()
-    with first.logged():
-        lightning.warning("one")
-    lightning.warning("two")
-    first.__exit__(None, None, None)
-    warnings.warn("three", stacklevel=1)
-    second.__exit__(None, None, None)
+    with RunDirectory(tmp_path / "first") as first:
+        with RunDirectory(tmp_path / "second"):
+            with first.logged():
+                lightning.warning("one")
+            lightning.warning("two")
+        warnings.warn("three", stacklevel=1)
     logs = {name: (tmp_path / name / "run.log").read_text() for name in ("first", "second")}
     assert [[word in logs[name] for word in ("one", "two", "three")] for name in logs] == [
-        [True, False, False],
-        [False, True, True],
+        [True, False, True],
+        [False, True, False],
     ]
     assert (list(lightning.handlers), lightning.level, lightning.propagate) == before
     assert warnings.showwarning is shown_by
-
-
-def test_an_error_is_in_the_log_of_its_own_run(tmp_path):
-    """Also where another folder was entered later."""
-    failing, other = RunDirectory(tmp_path / "failing"), RunDirectory(tmp_path / "other")
-    failing.__enter__()
-    with other:
-        failing.__exit__(RunError, RunError("this one failed"), None)
-    assert "this one failed" in (tmp_path / "failing" / "run.log").read_text()
-    assert (tmp_path / "other" / "run.log").read_text() == ""
 
 
 def test_other_ranks_write_nothing(tmp_path):
