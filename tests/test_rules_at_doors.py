@@ -472,7 +472,7 @@ EVALUATED = ("validate", "test", "predict")
 
 
 def scores(record: Any) -> dict[str, float]:
-    return dict(record.scores if hasattr(record, "run") else record.scores)
+    return dict(record.scores)
 
 
 def weights(place: Place, record: Any) -> Any:
