@@ -9,10 +9,10 @@ import logging
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from fsbench.base.errors import FsbenchError, user_message
@@ -27,76 +27,27 @@ LOGGERS = ("fsbench", "lightning", "lightning.pytorch", "lightning.fabric", "py.
 log = logging.getLogger("fsbench")
 
 
+@dataclass(frozen=True)
 class RunDirectory:
-    """Folder of a run, as a context manager that locks it for one group of processes at a time.
-
-    Entering it takes the run's lock, finishes a replacement that a killed process began, and decides whether the run
-    has to be done. Unless `is_complete`, it also creates the folder to write to, removes half-written files of killed
-    processes, and sends log messages and warnings to `run.log` there instead of the screen; an exception that leaves
-    the block is logged. If a process holds several folders, messages go to the log of the one entered last, and within
-    `logged` to that of its own folder.
-
-    Args:
-        folder: the run's folder, which is created with its parents when needed.
-        rank: number of this process among those that share the run. Rank 0 alone locks, cleans up, writes and replaces.
-        force: whether a finished run is repeated.
+    """Folder of a run that this process works in (`open_run`).
 
     Attributes:
-        is_complete: whether the run is finished and is not to be repeated, so that there is nothing to do.
+        folder: the run's folder.
         path: folder to write to: `folder`, or its staging folder while a finished run is repeated.
-
-    Raises:
-        SettingsError: another process works on the run, or the folder cannot be written or locked.
+        rank: number of this process among those that share the run. Rank 0 alone writes.
+        is_complete: whether the run is finished and is not to be repeated, so that there is nothing to do.
+        handlers: what writes messages to the run's log.
     """
 
-    def __init__(self, folder: Path, rank: int = 0, force: bool = False):
-        self.folder = folder
-        self.path = folder
-        self.rank = rank
-        self.force = force
-        self.is_complete = False
-        self._handlers: list[logging.Handler] = []
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "RunDirectory":
-        make_folder(self.folder.parent)
-        with self._stack:
-            if self.rank == 0:
-                self._stack.enter_context(held(self.folder))
-            self._open()
-            self._stack = self._stack.pop_all()  # nothing failed: hold everything until the end of the block
-        return self
-
-    def _open(self) -> None:
-        if self.rank == 0 and is_interrupted(self.folder):
-            replace(self.folder)
-            self.is_complete = True
-            return
-        exists = (self.folder / COMPLETE).is_file()
-        if exists and not self.force:
-            self.is_complete = True
-            return
-        self.path = staging_folder(self.folder) if exists else self.folder
-        make_folder(self.path)
-        if self.rank == 0:
-            remove_halves(self.path)
-        self._handlers = _log_handlers(self.path / "run.log")
-        self._stack.callback(self._handlers[0].close)
-        self._stack.enter_context(self.logged())
+    folder: Path
+    path: Path
+    rank: int = 0
+    is_complete: bool = False
+    handlers: Sequence[logging.Handler] = ()
 
     def logged(self) -> AbstractContextManager[None]:
         """Send log messages and warnings to the run's log instead of the screen, within the block."""
-        return _messages_to(self._handlers)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        with self._stack:
-            if isinstance(error, FsbenchError) and self._handlers:
-                log.error("%s", user_message(error))
-            elif isinstance(error, Exception) and self._handlers:
-                log.error("failed", exc_info=error)
-                error.add_note(f"the traceback is in {self.path / 'run.log'}")
+        return _messages_to(self.handlers)
 
     def write_json(self, name: str, values: Any) -> None:
         """Write plain values to the file `name` in the run's folder."""
@@ -116,6 +67,49 @@ class RunDirectory:
         """Move the complete record to its final folder; rank 0 calls this after it has written the last file."""
         if self.path != self.folder:
             replace(self.folder)
+
+
+@contextmanager
+def open_run(folder: Path, rank: int = 0, force: bool = False) -> Iterator[RunDirectory]:
+    """Lock the folder of a run for one group of processes, and finish a replacement that a killed process began.
+
+    Unless the run is complete, this also creates the folder to write to, removes half-written files of killed
+    processes, and sends log messages and warnings to `run.log` there instead of the screen; an exception that leaves
+    the block is logged. If a process holds several folders, messages go to the log of the one entered last.
+
+    Args:
+        folder: the run's folder, which is created with its parents when needed.
+        rank: number of this process among those that share the run. Rank 0 alone locks, cleans up and replaces.
+        force: whether a finished run is repeated.
+
+    Raises:
+        SettingsError: another process works on the run, or the folder cannot be written or locked.
+    """
+    make_folder(folder.parent)
+    with held(folder) if rank == 0 else nullcontext():
+        was_interrupted = rank == 0 and is_interrupted(folder)
+        if was_interrupted:
+            replace(folder)
+        exists = (folder / COMPLETE).is_file()
+        if was_interrupted or (exists and not force):
+            yield RunDirectory(folder, folder, rank, is_complete=True)
+            return
+        path = staging_folder(folder) if exists else folder
+        make_folder(path)
+        if rank == 0:
+            remove_halves(path)
+        with closing(_LogFile(path / "run.log")) as file:
+            directory = RunDirectory(folder, path, rank, handlers=_log_handlers(file))
+            with directory.logged():
+                try:
+                    yield directory
+                except FsbenchError as error:
+                    log.error("%s", user_message(error))
+                    raise
+                except Exception as error:
+                    log.error("failed", exc_info=error)
+                    error.add_note(f"the traceback is in {path / 'run.log'}")
+                    raise
 
 
 def _lock_file(folder: Path) -> Path:
@@ -151,7 +145,7 @@ class _LogFile(logging.FileHandler):
 
 
 @contextmanager
-def _messages_to(handlers: list[logging.Handler]) -> Iterator[None]:
+def _messages_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
     """Send messages of `LOGGERS` and warnings to `handlers` alone, within the block."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     before = [(each, each.handlers, each.level, each.propagate) for each in loggers]
@@ -175,10 +169,9 @@ def _is_no_advertisement(record: logging.LogRecord) -> bool:  # of other product
     return not re.search(r"💡|\bTip:|litlogger|litmodels|lightning\.ai", str(record.msg))
 
 
-def _log_handlers(file: Path) -> list[logging.Handler]:
-    handler = _LogFile(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    handlers: list[logging.Handler] = [handler, *([logging.StreamHandler()] if is_verbose() else [])]
+def _log_handlers(file: _LogFile) -> list[logging.Handler]:
+    file.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    handlers = [file, *([logging.StreamHandler()] if is_verbose() else [])]
     for each in handlers:
         each.addFilter(_is_no_advertisement)
     return handlers
