@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.data.episodes.manifest import Header
-from fsbench.records.grouping import fold_of, trainings_of_folds, variants
+from fsbench.records.grouping import fold_of, grouped, trainings_of_folds, variants
 from fsbench.records.record import Record
 from fsbench.records.run import ON_TRUST
 
@@ -80,9 +80,7 @@ def _equal_trainings(records: Sequence[Record]) -> list[str]:
     folds: dict[str, list[str]] = {}
     for label, members in variants(list(records)).items():
         for trainings in trainings_of_folds(members):
-            by_counts: dict[str, list[Record]] = {}
-            for record in trainings:
-                by_counts.setdefault(record.counts_sha256, []).append(record)
+            by_counts = grouped(trainings, lambda record: record.counts_sha256) if len(trainings) > 1 else {}
             for alike in (runs for runs in by_counts.values() if len(runs) > 1):
                 *seeds, last = sorted(str(record.run.identity.seed) for record in alike)
                 who = f"all {len(alike)} trainings" if alike == trainings else f"seeds {', '.join(seeds)} and {last}"

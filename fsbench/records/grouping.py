@@ -1,10 +1,9 @@
 """Groups of records that may be compared: one protocol and one list of episodes a fold; and the folds of one method."""
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint
@@ -14,14 +13,12 @@ from fsbench.records.class_files import METHOD, STATED_BY, file_words
 from fsbench.records.record import Record
 from fsbench.records.run import UNTRAINED
 from fsbench.records.setting_words import class_paths, differing_settings, label_settings, setting_words
-from fsbench.scores.trivial import is_trivial
+
+Key = TypeVar("Key")
 
 COPY = "all_files_sha256", "painting"
 """Entries of an identity by which copies of a data set are told apart: the hash of its files, which is another one
 where labels were corrected, and the rule by which label maps were painted."""
-
-_LINE_OF_OURS = re.compile(r"[][()—]")
-"""Parts of the suite's own lines and labels, such as "(best without a model)" and the settings behind a name."""
 
 
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
@@ -32,19 +29,22 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     Raises:
         RecordError: folds of one test share novel classes, or runs with different training seeds have equal weights.
     """
-    families: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Record]]] = {}
-    for record in records:
-        family = families.setdefault(group_key(record, without=("way", "shot")), {})
-        family.setdefault(group_key(record), []).append(record)
-    groups = [
-        group
-        for family in families.values()
-        for group in sorted(family.values(), key=lambda group: (group[0].header.way, group[0].header.shot))
-    ]
+    groups = []
+    for family in grouped(records, lambda record: group_key(record, without=("way", "shot"))).values():
+        by_size = sorted(family, key=lambda record: (record.header.way, record.header.shot))
+        groups += grouped(by_size, group_key).values()
     for group in groups:
         check_folds(group)
         check_trainings(group)
     return [split for group in groups for split in _same_episodes(group)]
+
+
+def grouped(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
+    """Return {key: records with this key}, both in the order of `records`."""
+    found: dict[Key, list[Record]] = {}
+    for record in records:
+        found.setdefault(key(record), []).append(record)
+    return found
 
 
 def check_folds(group: Iterable[Record]) -> None:
@@ -72,7 +72,7 @@ def check_trainings(group: Iterable[Record]) -> None:
         if seeds[0] != seeds[1] and weights is not None and weights == other.run.checkpoint_sha256:
             raise _refusal(
                 other.path,
-                f"seeds {seeds[0]} and {seeds[1]} of {first.run.identity.method.name} are one training: their weights "
+                f"seeds {seeds[0]} and {seeds[1]} of {_method(first)} are one training: their weights "
                 f"are the same ({first.path}, {other.path}); train again with another seed, or leave one of them out",
             )
 
@@ -89,12 +89,9 @@ def trainings_of_folds(group: Iterable[Record]) -> list[list[Record]]:
     Methods that are not trained are left out. So are classification runs, whose classifiers may use the seed after
     training (statistics specification §13.3).
     """
-    of_fold: dict[tuple[str, int, str], list[Record]] = {}
-    for record in group:
-        if record.protocol.has_masks and not is_untrained(record):
-            own = str(sorted(run_settings(record).items()))
-            of_fold.setdefault((own, fold_of(record), record.manifest_sha256), []).append(record)
-    return [*of_fold.values()]
+    trained = (record for record in group if record.protocol.has_masks and not is_untrained(record))
+    by_fold = grouped(trained, lambda one: (settings_text(one), fold_of(one), one.manifest_sha256))
+    return [*by_fold.values()]
 
 
 def is_untrained(record: Record) -> bool:
@@ -156,10 +153,7 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
     """
     if len({(fold_of(record), known_images(record)) for record in group}) == len({fold_of(record) for record in group}):
         return [group]
-    of_method: dict[str, list[Record]] = {}
-    for record in group:
-        settings = record.run.identity.seed, sorted(run_settings(record).items())
-        of_method.setdefault(str(settings), []).append(record)
+    of_method = grouped(group, lambda record: (record.run.identity.seed, settings_text(record)))
     parts: list[tuple[dict[int, tuple[Any, ...]], list[Record]]] = []
     for runs in of_method.values():
         for unit in [runs] if _is_one_a_training(runs) else [[run] for run in runs]:
@@ -266,15 +260,14 @@ def variants_of_groups(groups: Sequence[list[Record]], across: Collection[str] =
     """
     told = _distinguishing_settings(groups, across)
     every = [record for group in groups for record in group]
-    files = file_words(record for record in every if told[record.run.identity.method.name] & STATED_BY.keys())
-
-    classes: dict[str, set[str]] = {}
-    for record in every:
-        used = class_paths(label_settings(run_settings(record)))
-        classes.setdefault(record.run.identity.method.name, set()).update(used)
+    files = file_words(record for record in every if told[_method(record)] & STATED_BY.keys())
+    classes = {
+        method: {path for record in runs for path in class_paths(_settings(record))}
+        for method, runs in grouped(every, _method).items()
+    }
 
     def words(record: Record) -> list[str]:
-        own, method = label_settings(run_settings(record)), record.run.identity.method.name
+        own, method = _settings(record), _method(record)
         return [
             files.get((method, key, str(own[key]))) or setting_words(key, own[key], told[method], classes[method])
             for key in sorted(own)
@@ -284,35 +277,36 @@ def variants_of_groups(groups: Sequence[list[Record]], across: Collection[str] =
     return [_label_runs(group, words) for group in groups]
 
 
+def _method(record: Record) -> str:
+    return record.run.identity.method.name
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    return label_settings(run_settings(record))
+
+
 def _distinguishing_settings(groups: Sequence[list[Record]], across: Collection[str]) -> dict[str, set[str]]:
     """Return the settings that labels name, by method."""
     told: dict[str, set[str]] = {}
-    every: dict[tuple[str, str], list[dict[str, Any]]] = {}  # method and data set -> what of them is never left out
     for group in groups:
-        of_group: dict[str, list[dict[str, Any]]] = {}
-        for record in group:
-            settings, method = label_settings(run_settings(record)), record.run.identity.method.name
-            of_group.setdefault(method, []).append(settings)
-            own = {k: v for k, v in settings.items() if k in across or k.startswith(("method.", "backbone."))}
-            every.setdefault((method, str(record.header.dataset)), []).append(own)
-        for method, of_runs in of_group.items():
-            told.setdefault(method, set()).update(differing_settings(of_runs))
-    for (method, _), of_runs in every.items():
-        told[method] |= differing_settings(of_runs)
+        for method, runs in grouped(group, _method).items():
+            told.setdefault(method, set()).update(differing_settings([*map(_settings, runs)]))
+    every = (record for group in groups for record in group)
+    for (method, _), runs in grouped(every, lambda one: (_method(one), str(one.header.dataset))).items():
+        never_left_out = [
+            {k: v for k, v in own.items() if k in across or k.startswith(("method.", "backbone."))}
+            for own in map(_settings, runs)
+        ]
+        told[method] |= differing_settings(never_left_out)
     return told
 
 
 def _label_runs(records: list[Record], words: Callable[[Record], list[str]]) -> dict[str, list[Record]]:
-    by_settings: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        method = record.run.identity.method.name
-        by_settings.setdefault((method, str(sorted(run_settings(record).items()))), []).append(record)
+    by_settings = grouped(records, lambda record: (_method(record), settings_text(record)))
     labelled: dict[str, list[Record]] = {}
     for (method, _), equal in _newest_first(by_settings):
-        by_label: dict[str, list[Record]] = {}
-        for record in equal:  # of one run a fold and seed those belong together, whatever their labels
-            by_label.setdefault("" if _is_one_a_training(equal) else record.run.label, []).append(record)
-        for members in by_label.values():
+        is_one = _is_one_a_training(equal)  # then they belong together, whatever their labels
+        for members in [equal] if is_one else grouped(equal, lambda record: record.run.label).values():
             by_fold = sorted(members, key=fold_of)
             label = _label(method, [*words(equal[0]), *(record.run.label for record in by_fold)])
             if _is_one_a_training(members) and label not in labelled:
@@ -366,8 +360,8 @@ def _words_beyond_settings(record: Record, others: Iterable[Record]) -> list[str
 
 
 def _label(method: str, words: Iterable[str]) -> str:
-    if is_trivial(method) or not method.isprintable() or method != method.strip() or _LINE_OF_OURS.search(method):
-        method = f"'{method}'"  # no name makes a run a line of the suite's own, such as an answer that needs no model
+    if not method.isprintable() or method != method.strip() or set(method) & set("()[]—"):
+        method = f"'{method}'"  # no name makes a run a line of the suite's own, such as "(best without a model)"
     words = dict.fromkeys(filter(None, words))
     return f"{method} ({', '.join(words)})" if words else method
 
@@ -382,6 +376,11 @@ def run_settings(record: Record) -> dict[str, Any]:
     weights = "checkpoint" if training and "checkpoint_sha256" in training else "training"
     flat = stated_if_other | record.flat_identity | {"weights from": weights}
     return {k: v for k, v in flat.items() if k in STATED_BY or not (k.endswith("sha256") or k in ("fold", "seed"))}
+
+
+def settings_text(record: Record) -> str:
+    """Return a run's settings as one text, which is equal for runs with equal settings."""
+    return str(sorted(run_settings(record).items()))
 
 
 def fold_of(record: Record) -> int:
