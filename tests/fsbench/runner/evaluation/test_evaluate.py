@@ -348,7 +348,7 @@ def test_a_methods_object_has_the_counts_of_a_run_by_its_name(test, tmp_path):
     assert named.record.run.identity.image_size == size
     own = quietly(prototype(), test, tmp_path, image_size=size)
     assert own.record.counts_sha256 == named.record.counts_sha256
-    assert own.scores == named.scores and named.record.run.handed_in is None
+    assert own.scores == named.scores and not named.record.run.handed_in
     assert own.record.run.cost.total_parameters == named.record.run.cost.total_parameters
 
 
