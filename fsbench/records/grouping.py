@@ -29,7 +29,7 @@ def comparable(records: Iterable[Record]) -> list[list[Record]]:
     Raises:
         RecordError: folds of one test share novel classes, or runs with different training seeds have equal weights.
     """
-    groups = []
+    groups: list[list[Record]] = []
     for family in grouped(records, lambda record: group_key(record, without=("way", "shot"))).values():
         by_size = sorted(family, key=lambda record: (record.header.way, record.header.shot))
         groups += grouped(by_size, group_key).values()

@@ -171,7 +171,7 @@ def _is_no_advertisement(record: logging.LogRecord) -> bool:  # of other product
 
 def _log_handlers(file: _LogFile) -> list[logging.Handler]:
     file.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    handlers = [file, *([logging.StreamHandler()] if is_verbose() else [])]
+    handlers: list[logging.Handler] = [file, *([logging.StreamHandler()] if is_verbose() else [])]
     for each in handlers:
         each.addFilter(_is_no_advertisement)
     return handlers
