@@ -151,21 +151,20 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
 
     The folds of a method stay together where they can.
     """
-    if len({(fold_of(record), known_images(record)) for record in group}) == len({fold_of(record) for record in group}):
+    if _have_same_episodes(group):
         return [group]
-    of_method = grouped(group, lambda record: (record.run.identity.seed, settings_text(record)))
-    parts: list[tuple[dict[int, tuple[Any, ...]], list[Record]]] = []
-    for runs in of_method.values():
+    parts: list[list[Record]] = []
+    for runs in grouped(group, lambda record: (record.run.identity.seed, settings_text(record))).values():
         for unit in [runs] if _is_one_a_training(runs) else [[run] for run in runs]:
-            own = {fold_of(record): known_images(record) for record in unit}
-            fitting = (part for part in parts if all(part[0].get(fold, own[fold]) == own[fold] for fold in own))
-            part = next(fitting, None)
+            part = next((part for part in parts if _have_same_episodes([*part, *unit])), None)
             if part is None:
-                part = {}, []
-                parts.append(part)
-            part[0].update(own)
-            part[1].extend(unit)
-    return [records for _, records in parts]
+                parts.append(part := [])
+            part += unit
+    return parts
+
+
+def _have_same_episodes(records: Sequence[Record]) -> bool:
+    return len({(fold_of(record), known_images(record)) for record in records}) == len(set(map(fold_of, records)))
 
 
 Trainings = tuple[Record, ...]
