@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from fsbench.records.statements import STATEMENTS, StatedRun
-
 from fsbench.runner.exchange.verify import _episodes
 from tests.fsbench.official_runs import frozen_manifest
 from tests.fsbench.runs import changed
