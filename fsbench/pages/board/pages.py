@@ -152,11 +152,12 @@ def _twins(tests: Sequence[Test]) -> set[str]:
 
 def filter_values(row: Row) -> dict[str, str]:
     """Return {name of a filter on the leaderboard (`FILTERS`): this row's value}."""
-    card = row.card
+    card = row.card.entries
     values = {
-        "backbone": row.backbone, "year": row.year, "novel": card.novel_pixels,
-        "supervision": card.supervision, "saw": card.backbone_saw_test_images, "choice": card.checkpoint_choice,
-        "pretrained": card.backbone_data, "trials": card.trials, "classes": card.saw_test_classes,
+        "backbone": row.backbone, "year": row.year, "novel": card["novel_pixels"],
+        "supervision": card["supervision"], "saw": card["backbone_saw_test_images"],
+        "choice": card["checkpoint_choice"], "pretrained": card["backbone_data"], "trials": card["trials"],
+        "classes": card["saw_test_classes"],
     }  # fmt: skip
     return {name: escape(value) for name, value in values.items()}
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isnan, nan
-from typing import Any
+from typing import Any, get_args
 
 from fsbench.pages.board.results import trained_of
 from fsbench.pages.board.rows import Cell, Rank, Row, Test
 from fsbench.protocols.reading import metric_named
-from fsbench.records.card import ALLOWED, CONDITIONS
+from fsbench.records.card import CONDITIONS, UNKNOWN, NovelPixels
 from fsbench.records.grouping import known_images
 from fsbench.scores.decisions import ALPHA, adjust
 from fsbench.scores.distributions import t_below
@@ -26,7 +26,7 @@ def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
     groups: dict[Conditions, list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row.card.conditions.values()), []).append(row)
-    pixels = ALLOWED["novel_pixels"]  # from none to labelled ones
+    pixels = (*get_args(NovelPixels), UNKNOWN)  # from none to labelled ones
     place = CONDITIONS.index("novel_pixels")
     words = {values: values[place] for values in groups}
     order = sorted(groups, key=lambda v: (pixels.index(words[v]) if words[v] in pixels else len(pixels), v))
@@ -139,7 +139,7 @@ def _rank(column: _Column, pairs: Sequence[_Pair], different: Sequence[bool]) ->
     count = len(column.rows)
     apart = [pair for pair, is_different in zip(pairs, different, strict=True) if is_different]
     by_errors = {place for pair in pairs if not pair.saw_the_same for place in (pair.better, pair.worse)}
-    mixed = len({(row.card.trials, row.card.backbone_data) for row in column.rows}) > 1
+    mixed = len({(row.card.entries["trials"], row.card.entries["backbone_data"]) for row in column.rows}) > 1
     across = len({tuple(row.card.conditions.values()) for row in column.rows}) > 1
     for place, cell in enumerate(column.cells):
         cell.rank = Rank(

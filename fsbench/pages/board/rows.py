@@ -13,7 +13,7 @@ from fsbench.pages.board.collect import VerifiedBundle
 from fsbench.pages.board.hand_ins import HandIn
 from fsbench.pages.board.results import RunResult, Trainings, mean_scores, score_names
 from fsbench.protocols.programs import read_programs
-from fsbench.records.card import Card, StatedCard, merge_cards, resolve_card
+from fsbench.records.card import Card, MethodCard, resolve_card
 from fsbench.records.description import all_notes
 from fsbench.records.grouping import fold_of, group_key, has_all_folds, runs_by_fold, short_test_name, variants
 from fsbench.records.record import Record
@@ -174,10 +174,10 @@ class Row:
         return self.bundle.listing.card_of(self.method)
 
     @cached_property
-    def card(self) -> StatedCard:
-        """The method's card for these runs, where what the records prove overrides what is stated."""
+    def card(self) -> MethodCard:
+        """The method's card for these runs, where what the records show overrides what is stated."""
         known = backbone_data().get(self.backbone, "")
-        return merge_cards([resolve_card(self.own_card.stated, record, known) for record in self.records])
+        return MethodCard(tuple(resolve_card(record, self.own_card, known) for record in self.records))
 
     @property
     def records(self) -> list[Record]:

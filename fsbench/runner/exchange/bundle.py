@@ -28,7 +28,7 @@ from fsbench.base.files.archives import open_zip
 from fsbench.base.files.opening import LIMITS, MIB, in_units
 from fsbench.base.files.validation import first_problem
 from fsbench.base.statements import Statement
-from fsbench.records.card import Card, contradictions
+from fsbench.records.card import Card
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import Record
@@ -129,7 +129,7 @@ def write_bundle(
     Raises:
         RecordError: a run, or its predictions if included, is damaged; one of its files is a symbolic link, which could
             expose another file of this machine; or two runs have the same id.
-        SettingsError: a method has no card, a card no method, or a card contradicts a record.
+        SettingsError: a method has no card, or a card no method.
     """
     _check_cards(records, cards)
     contents = run_contents(records, predictions)
@@ -139,7 +139,7 @@ def write_bundle(
     }
     listing = Listing(format=2, made_by=made_by, licence=licence, cards=dict(sorted(cards.items())), runs=hashes)
     with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        _add(archive, LISTING, listing.model_dump_json(indent=2, exclude_none=True).encode() + b"\n")
+        _add(archive, LISTING, listing.model_dump_json(indent=2, exclude_unset=True).encode() + b"\n")
         for name, files in contents.items():
             for file, content in files.items():
                 _add(archive, f"{name}/{file}", content)
@@ -183,7 +183,7 @@ def run_contents(records: Sequence[Record], predictions: bool) -> dict[str, dict
 
 
 def _check_cards(records: Sequence[Record], cards: Mapping[str, Card]) -> None:
-    """Raise SettingsError unless each method has a card and each card a method, and no card contradicts a record."""
+    """Raise SettingsError unless each method has a card and each card a method."""
     methods = {record.run.identity.method.name for record in records}
     if methods != cards.keys():
         lacking = ", ".join(sorted(methods - cards.keys()))
@@ -192,11 +192,6 @@ def _check_cards(records: Sequence[Record], cards: Mapping[str, Card]) -> None:
             f"there is {found}; expected one of each method of the runs ({', '.join(sorted(methods))}): "
             "--card METHOD=FILE for each"
         )
-    lines = [
-        line for record in records for line in contradictions(cards[record.run.identity.method.name].stated, record)
-    ]
-    if lines:
-        raise SettingsError(lines[0] + f" (and {len(lines) - 1} more)" * (len(lines) > 1))
 
 
 def _without_folders(values: Any) -> Any:
