@@ -185,7 +185,7 @@ def resolve_card(record: Record, stated: Card | None = None, known_backbone: str
     filled = {name: said[name] for name in ENTRIES if said.get(name) is not None and name not in shown}
     is_known = known_backbone and not run.handed_in and not run.identity.backbone.weights.startswith("unofficial")
     usual = {"backbone_data": known_backbone} if is_known else {}
-    return Card(**usual | filled | shown, handed_in=bool(run.handed_in), stated=tuple(filled))
+    return Card(**usual | filled | shown, handed_in=run.handed_in, stated=tuple(filled))
 
 
 @dataclass(frozen=True)
