@@ -9,7 +9,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.files import sha256_file
 from fsbench.base.terminal import one_line, print_line
 from fsbench.cli.options import add_class_files, given_root
-from fsbench.records.card import UNKNOWN
+from fsbench.records.card import ENTRIES
 from fsbench.runner.config.limits import whole
 from fsbench.runner.exchange.bundle import read_listing
 from fsbench.runner.exchange.notes import Note, note_of, write_note
@@ -77,9 +77,9 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     print_line(f"{len(verdicts)} runs, {listing.licence}, made by {listing.made_by}")
     for method, card in listing.cards.items():
         print_line(f"card of {method}, as stated")
-        for entry, words in card.as_rows():
-            if words != UNKNOWN:
-                print_line(f"  {entry:<24}  {one_line(words)}")
+        for entry in ENTRIES:
+            if getattr(card, entry) is not None:
+                print_line(f"  {entry.replace('_', ' '):<24}  {one_line(card.in_words(entry))}")
     for run, verdict in verdicts.items():
         print_line(run)
         for line in [f"failed: {verdict.failure}"] if verdict.failure else verdict.lines:

@@ -15,7 +15,7 @@ from fsbench.records.card import (
     NOVEL_CLASSES,
     SUPPORTS_ALONE,
     UNKNOWN,
-    StatedCard,
+    MethodCard,
     ranking_groups,
 )
 from fsbench.results.rows.parts import SIZES
@@ -85,7 +85,7 @@ class Conclusions:
 def conclude(
     rows: Sequence[ResultRow],
     header: Header,
-    cards: Mapping[str, StatedCard],
+    cards: Mapping[str, MethodCard],
     comparisons: int,
     rank_all: bool = False,
     baseline: str | None = None,
@@ -161,7 +161,7 @@ def conclude_alone(scores: Mapping[str, Mapping[str, Estimate]], metric: str, wh
     return Conclusions([*sentences, why])
 
 
-def conditions_in_words(cards: Mapping[str, StatedCard], rank_all: bool) -> list[str]:
+def conditions_in_words(cards: Mapping[str, MethodCard], rank_all: bool) -> list[str]:
     """Say how the training conditions of methods differ, and that they are not ranked together; empty if equal.
 
     Args:

@@ -169,11 +169,11 @@ def _cite(row: Row) -> str:
 
 def filter_values(row: Row) -> dict[str, str]:
     """Return {name of a filter on the leaderboard (`FILTERS`): this row's value}."""
-    card = row.card
+    card = row.card.entries
     values = {
-        "backbone": row.backbone, "year": row.year, "novel": card.novel_pixels, "supervision": card.supervision,
-        "saw": card.backbone_saw_test_images, "choice": card.checkpoint_choice, "pretrained": card.backbone_data,
-        "classes": card.saw_test_classes, "trials": card.trials,
+        "backbone": row.backbone, "year": row.year, "novel": card["novel_pixels"], "supervision": card["supervision"],
+        "saw": card["backbone_saw_test_images"], "choice": card["checkpoint_choice"],
+        "pretrained": card["backbone_data"], "classes": card["saw_test_classes"], "trials": card["trials"],
     }  # fmt: skip
     return {name: escape(value) for name, value in values.items()}
 

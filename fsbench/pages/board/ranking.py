@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import isnan, nan
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from fsbench.pages.board.rows import Cell, Row, Test, trained_of
 from fsbench.protocols.reading import metric_named
-from fsbench.records.card import CONDITIONS
+from fsbench.records.card import CONDITIONS, NovelPixels
 from fsbench.records.grouping import known_images
 from fsbench.scores.decisions import ALPHA, adjust
 from fsbench.scores.distributions import t_below
@@ -28,7 +28,8 @@ MARKS = {
 }
 """Mark of a rank -> its meaning."""
 
-_PIXELS = ("no", "unlabelled", "labelled")
+_PIXELS = get_args(NovelPixels)
+"""From none to labelled ones."""
 
 
 def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
@@ -135,7 +136,7 @@ def _rank(column: _Column, pairs: Sequence[_Pair], different: Sequence[bool]) ->
     count = len(column.rows)
     apart = [pair for pair, is_different in zip(pairs, different, strict=True) if is_different]
     by_errors = {place for pair in pairs if not pair.saw_the_same for place in (pair.better, pair.worse)}
-    is_mixed = len({(row.card.trials, row.card.backbone_data) for row in column.rows}) > 1
+    is_mixed = len({(row.card.entries["trials"], row.card.entries["backbone_data"]) for row in column.rows}) > 1
     for place, cell in enumerate(column.cells):
         marks = {
             "~": place in by_errors,

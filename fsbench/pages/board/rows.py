@@ -11,7 +11,7 @@ from fsbench.base.files import fingerprint
 from fsbench.data.episodes.manifest import Header
 from fsbench.networks.weights.table import backbone_data
 from fsbench.pages.board.collect import BoardRun, Bundle, HandIn
-from fsbench.records.card import Card, StatedCard, merge_cards, resolve_card
+from fsbench.records.card import Card, MethodCard, resolve_card
 from fsbench.records.description import all_notes
 from fsbench.records.grouping import group_key, has_all_folds, runs_by_fold, short_test_name, variants
 from fsbench.records.record import Record
@@ -153,10 +153,10 @@ class Row:
         return self.bundle.listing.card_of(self.method)
 
     @cached_property
-    def card(self) -> StatedCard:
+    def card(self) -> MethodCard:
         """The method's card for these runs: what the records show, else what is stated."""
         known = backbone_data().get(self.backbone, "")
-        return merge_cards([resolve_card(self.own_card.stated, run.record, known) for run in self.runs])
+        return MethodCard(tuple(resolve_card(run.record, self.own_card, known) for run in self.runs))
 
     @property
     def runs(self) -> list[BoardRun]:

@@ -7,7 +7,7 @@ from math import inf, isnan, nan
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.protocols.reading import metric_named
-from fsbench.records.card import Cards, choices_on_test, ranking_groups
+from fsbench.records.card import choices_on_test, method_card, ranking_groups
 from fsbench.records.description import notes, title, warnings
 from fsbench.records.grouping import all_runs
 from fsbench.records.record import Record
@@ -230,8 +230,7 @@ def _comparison(
     methods, asked = test.methods, comparing.asked
     first = next(iter(methods.values()))
     records = [record for runs in methods.values() for record in all_runs(runs)]
-    read = Cards()
-    cards = {label: read.method_card(all_runs(runs)) for label, runs in methods.items()}
+    cards = {label: method_card(all_runs(runs)) for label, runs in methods.items()}
     found = Comparison(
         title=test.name or title(records),
         methods={label: [str(record.path) for record in all_runs(runs)] for label, runs in methods.items()},

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from fsbench.records.card import StatedCard, ranking_groups
+from fsbench.records.card import MethodCard, ranking_groups
 from fsbench.records.run import Cost
 from fsbench.results.published.match import PublishedComparison
 from fsbench.results.rows.row import ALL, FOLD, MEAN, ResultRow, reaches_of, scores_of
@@ -48,7 +48,7 @@ class Block:
     published: list[PublishedComparison] = field(default_factory=list)
     folds: int = 1
     classes: dict[str, int] = field(default_factory=dict)
-    cards: dict[str, StatedCard] = field(default_factory=dict)
+    cards: dict[str, MethodCard] = field(default_factory=dict)
     rank_all: bool = False
     warnings: list[str] = field(default_factory=list)
     lead: list[str] = field(default_factory=list)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fsbench.protocols.reading import metric_named
-from fsbench.records.card import Cards, choices_on_test
+from fsbench.records.card import choices_on_test, method_card
 from fsbench.records.description import notes, warnings
 from fsbench.records.grouping import (
     COPY,
@@ -68,7 +68,7 @@ def build_blocks(
             (label or methods_of)(group),
             Request(tuple(shown), tuple(by), trivial, measure, name),
             published,
-            Cards(backbone_data or {}),
+            backbone_data,
         )
         block.rank_all = rank_all
         block.warnings += _notes_on_split(groups_of_test[group_key(group[0], without=COPY)], group)
@@ -82,11 +82,13 @@ def methods_of(records: Sequence[Record]) -> Methods:
     return {label: runs_by_fold(members) for label, members in variants(list(records)).items()}
 
 
-def _block(methods: Methods, request: Request, published: Sequence[PublishedScore], stated: Cards) -> Block:
+def _block(
+    methods: Methods, request: Request, published: Sequence[PublishedScore], backbone_data: Mapping[str, str] | None
+) -> Block:
     """Build the block of runs that may be compared, with reported scores beside the rows they belong to."""
     sums, records = Sums(request.measure), [record for runs in methods.values() for record in all_runs(runs)]
     rows = score_rows(methods, request, sums)
-    own = {label: stated.method_card(all_runs(runs)) for label, runs in methods.items()}
+    own = {label: method_card(all_runs(runs), backbone_data) for label, runs in methods.items()}
     parents = {row.method: row.parent for row in rows if row.parent}
     header, every, sides = records[0].header, sorted(records, key=fold_of), counted_sides(methods)
     block = Block(

@@ -115,7 +115,7 @@ def write_bundle(
         format=3, made_by=made_by, licence=licence, cards=dict(sorted(cards.items())), runs=tuple(contents)
     )
     with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        _add(archive, LISTING, listing.model_dump_json(indent=2, exclude_none=True).encode() + b"\n")
+        _add(archive, LISTING, listing.model_dump_json(indent=2, exclude_unset=True).encode() + b"\n")
         for name, files in contents.items():
             for file, content in files.items():
                 _add(archive, f"{name}/{file}", content)

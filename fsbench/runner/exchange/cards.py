@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError
-from fsbench.records.card import CHOICES, Card, proved_entries, read_card
+from fsbench.records.card import CHOICES, Card, read_card, shown_entries
 from fsbench.records.record import Record
 
 
@@ -25,44 +25,28 @@ def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
     cards: dict[str, Card] = {}
     for text in given:
         path, (name, sign, rest) = Path(text), text.partition("=")
-        if path.is_dir():
-            files = [(file, "", file.stem) for file in sorted(path.glob("*.y*ml"))]
-        elif sign and not path.exists():
-            files = [(Path(rest), name, "")]
-        else:
-            files = [(path, "", methods[0] if len(methods) == 1 else "")]
-        found = 0
-        for file, given_name, default_name in files:
+        is_folder, is_named = path.is_dir(), bool(sign) and not path.exists()
+        for file in sorted(path.glob("*.y*ml")) if is_folder else [Path(rest) if is_named else path]:
             stated, card = read_card(file)
-            if given_name and stated not in (None, given_name):
+            usual = file.stem if is_folder else methods[0] if len(methods) == 1 else None
+            method = name if is_named else stated or usual
+            if is_named and stated not in (None, name):
+                raise SettingsError(f"{file} is the card of {stated}, expected that of {name}; correct one of them")
+            if method is None:
                 raise SettingsError(
-                    f"{file} says that it is the card of {stated}, but was given as that of {given_name}; correct "
-                    "one of them"
+                    f"{file} does not say which method it describes, expected one of {', '.join(methods)}; give "
+                    "--card METHOD=FILE for each, or an entry `method` in each file"
                 )
-            method = given_name or stated or default_name
-            if not method:
-                raise SettingsError(
-                    f"{file} does not say which method it describes, and the runs have {len(methods)} "
-                    f"({', '.join(methods)}); expected --card METHOD=FILE for each, or an entry `method` in each file"
-                )
-            if path.is_dir() and method not in methods:
+            if is_folder and method not in methods:
                 continue
             if method in cards:
-                raise SettingsError(
-                    f"{file} is a second card of {method}; expected one card for each method; leave one out"
-                )
+                raise SettingsError(f"{file} is a second card of {method}, expected one; leave one out")
             cards[method] = card
-            found += 1
-        if not found:
-            raise SettingsError(f"--card {text} has no card of {', '.join(methods)}; expected METHOD.yaml for each")
     return cards
 
 
 def new_cards(records: Sequence[Record]) -> dict[str, str]:
-    """Return {file name: YAML text} of cards to fill in, one for each method; a card states how a method was trained.
-
-    A card leaves out the entries that all records of the method prove with the same value.
-    """
+    """Return {file name: YAML text} of cards to fill in, one for each method, without what all its records show."""
     by_method: dict[str, list[Record]] = {}
     for record in records:
         by_method.setdefault(record.run.identity.method.name, []).append(record)
@@ -73,14 +57,13 @@ def new_cards(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _new_card(method: str, records: Sequence[Record]) -> str:
-    first, *others = (proved_entries(record) for record in records)
-    proved = {name for name in first if all(name in other for other in others)}
+    shown = set.intersection(*({*shown_entries(record)} for record in records))
     lines = []
     for line in CHOICES.splitlines():
         name = line.removeprefix("# ").partition(":")[0]
         if name == "method":
             line = f"method: {json.dumps(method)}"
-        elif name in proved and not line.startswith("#"):
+        elif name in shown and not line.startswith("#"):
             line = f"# {name}: the records of the runs show it"
         lines.append(line)
     return "\n".join(lines) + "\n"

@@ -73,7 +73,7 @@ def verify(
         RecordError: the file is no bundle.
     """
     with unpack(bundle) as (folder, listing):
-        return listing, {run: _verdict(folder / run, repetition or Repetition(), data) for run in listing.runs}
+        return listing, {run: _verdict(folder / run, listing, repetition or Repetition(), data) for run in listing.runs}
 
 
 def read_bundled(folder: Path) -> Record:
@@ -86,9 +86,10 @@ def read_bundled(folder: Path) -> Record:
     return record
 
 
-def _verdict(folder: Path, repetition: Repetition, data: DataAtHand | None) -> Verdict:
+def _verdict(folder: Path, listing: Listing, repetition: Repetition, data: DataAtHand | None) -> Verdict:
     try:
         record = read_bundled(folder)
+        listing.card_of(record.run.identity.method.name)
         number = len(record.manifest.episodes)
         scores = ", ".join(f"{name} {value:.2f}" for name, value in record.scores.items())
         lines = [f"sealed; scores from the counts of {number} episodes: {scores}"]

@@ -8,7 +8,7 @@ import pytest
 from fsbench.base.errors import SettingsError
 from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
-from fsbench.records.card import Cards
+from fsbench.records.card import resolve_card
 from fsbench.records.record import find_records
 from fsbench.runner.config.stored import parse_stored
 from fsbench.runner.grid.spec import read_grid
@@ -29,7 +29,7 @@ def test_a_method_is_trained_on_pascal_tested_elsewhere_and_held_against_a_blind
     done = warm("bench", *asked, *place, *TRAINED)
     assert done.returncode == 0, done.stderr
     trained, blind = sorted(find_records(tmp_path / "runs"), key=lambda record: record.run.id, reverse=True)
-    card = Cards().run_card(trained)
+    card = resolve_card(trained)
     assert card.trained_on == "base classes of pascal_all fold 0, by protocol cdfss"
     assert (card.novel_pixels, card.checkpoint_choice) == ("no", "base classes")
     assert trained.run.identity.training["source"] == "pascal_all" and "source" not in trained.run.identity.dataset
@@ -56,7 +56,7 @@ def test_patnet_is_trained_and_chosen_as_its_authors_do_and_fine_tuned_by_its_ch
     settings = trained.run.identity.training
     assert (settings["source"], settings["validation_source"]) == ("pascal_all", "fss1000")
     assert settings["validation"] == "held_out" and settings["epoch_seeds"] == "program"
-    assert Cards().run_card(trained).checkpoint_choice == "held-out classes"
+    assert resolve_card(trained).checkpoint_choice == "held-out classes"
     checkpoint = trained.path / "checkpoints" / trained.run.made.checkpoint
     again = ["--method", "patnet_tfi", "--ckpt", str(checkpoint), "--model.tuning_steps=2", "--no-trivial"]
     assert warm("bench", *again, *place, *SMALL).returncode == 0
@@ -64,7 +64,7 @@ def test_patnet_is_trained_and_chosen_as_its_authors_do_and_fine_tuned_by_its_ch
     assert any(
         "fine-tuned to query and supports of each episode (TFI), by 2 steps" in words for words in tuned.run.remarks
     )
-    assert Cards().run_card(tuned).checkpoint_choice == "held-out classes"
+    assert resolve_card(tuned).checkpoint_choice == "held-out classes"
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.records.card import Cards
+from fsbench.records.card import resolve_card
 from fsbench.records.record import Record
 from fsbench.runner.engine.checkpoint import ADAPTED
 from tests.cli.commands import FEW, run_command
@@ -40,7 +40,7 @@ def whole(base, small_demo, tmp_path_factory) -> Record:
 def test_what_a_run_was_told_stands_in_its_record(whole, base, small_demo, tmp_path, capsys):
     told, facts = whole.run.told, adaptation(whole)
     assert 1 < told.labelled_images <= 4
-    card = Cards().run_card(whole)
+    card = resolve_card(whole)
     assert card.told == f"{told.labelled_images} labelled images a class" and card.novel_pixels == "labelled"
     assert card.checkpoint_choice == "base classes"  # as the demo's training
     assert whole.run.checkpoint_sha256 == facts["checkpoint_sha256"]

@@ -4,7 +4,7 @@ import pytest
 
 from fsbench.cli.main import main
 from fsbench.data.list_substitutes import print_once
-from fsbench.records.card import proved_entries
+from fsbench.records.card import shown_entries
 from fsbench.records.record import find_records
 
 
@@ -31,6 +31,6 @@ def test_a_record_names_the_lists_and_the_protocol_that_it_was_trained_by(real_d
         assert f"fsbench: note: {remark}\n" in said.err and f"* vrp_sam_demo: {remark}\n" in table
     assert untrained.run.remarks == []
     assert trained.run.identity.training["training_protocol"] == "pfenet"
-    proved = proved_entries(trained)
-    assert proved["trained_on"] == "base classes of pascal fold 0, by protocol pfenet"
-    assert proved["novel_pixels"] == "no" and trained.header.protocol == "hsnet"
+    shown = shown_entries(trained)
+    assert shown["trained_on"] == "base classes of pascal fold 0, by protocol pfenet"
+    assert shown["novel_pixels"] == "no" and trained.header.protocol == "hsnet"

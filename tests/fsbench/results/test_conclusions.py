@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from scipy import stats
 
-from fsbench.records.card import StatedCard
+from fsbench.records.card import Card, MethodCard
 from fsbench.results.conclusions import conclude, conditions_in_words
 from fsbench.results.rows.row import MEAN, ResultRow
 from fsbench.results.sheets.cells import mark, moved
@@ -151,8 +151,9 @@ def test_of_several_the_first_score_decides_whose_stars_are_told():
 
 
 def test_what_is_not_ranked_together_is_named_by_groups():
-    few = StatedCard(supervision="boxes", checkpoint_choice="last / base classes", saw_test_classes="yes")
-    many = StatedCard(supervision="masks", saw_test_classes="no", handed_in=True)
+    boxes = {"supervision": ("boxes",), "saw_test_classes": "yes"}
+    few = MethodCard(tuple(Card(checkpoint_choice=choice, **boxes) for choice in ("last", "base classes")))
+    many = MethodCard((Card(supervision=("masks",), saw_test_classes="no", handed_in=True),))
     own = (
         "got boxes, {its} checkpoint is the last of the training or {its} checkpoint was chosen on base classes, "
         "depending on the fold, and {its} networks were trained with labels of the test's classes"
@@ -164,7 +165,8 @@ def test_what_is_not_ranked_together_is_named_by_groups():
     assert conditions_in_words({"a": few, "b": many, "c": few}, False) == [
         f"a, b and c are not all ranked together. a and c {own.format(its='their')}. b {others}"
     ]
-    elsewhere, untrained = StatedCard(handed_in=True), StatedCard(checkpoint_choice="nothing trained")
+    elsewhere = MethodCard((Card(handed_in=True),))
+    untrained = MethodCard((Card(checkpoint_choice="nothing trained"),))
     assert conditions_in_words({"†": untrained, "‡": elsewhere}, False) == [
         "† and ‡ are not ranked together. ‡'s answers were made elsewhere, and nothing else of ‡ is known"
     ]

@@ -105,7 +105,7 @@ def test_runs_that_differ_in_more_than_the_annotation_are_not_compared(records, 
 )
 def test_a_record_with_weak_supports_says_so_everywhere(records, kind, label, condition):
     record = annotated(records[0], kind)
-    assert resolve_card({}, record).supervision == label  # nothing was trained, with masks or else
+    assert resolve_card(record).supervision == (label,)  # nothing was trained, with masks or else
     assert run_conditions(record)["support_annotation"] == condition
     assert any("a: supports are labelled with" in note and "not with masks" in note for note in all_notes([record]))
     assert not any("labelled with" in note for note in all_notes([records[0]]))
