@@ -16,19 +16,19 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from fsbench.base.errors import RecordError
+from fsbench.base.files import sha256_file
 from fsbench.cli.main import main
 from fsbench.pages.board.ranking import unpaired_p
-from fsbench.pages.board.rows import paper_years
 from fsbench.pages.board.site import MARK
-from fsbench.records.counts import hashes
 from fsbench.records.record import Record, find_records
 from fsbench.results.sheets.cells import ends
 from fsbench.results.tables.table import build_blocks
+from fsbench.runner.exchange.bundle import unpack
+from fsbench.runner.exchange.notes import Note, note_of, write_note
 from fsbench.scores.estimate import Estimate, Scope
 from tests.fsbench.pages.board.conftest import bundle_writer, finished
 from tests.fsbench.runner.exchange.test_bundle import altered, edit
-from tests.fsbench.runs import changed, rewrite
+from tests.fsbench.runs import changed, reseal, rewrite
 from tests.fsbench.scores.once import differences_once
 
 HOSTILE = '</th><script>alert(1)</script>"><img src=x onerror=alert(2)>'
@@ -134,11 +134,6 @@ def test_what_lacks_folds_stands_below_without_a_rank(site):
     assert "; no mean: only fold 0 of 2" in (site / "rows" / f"{half}.html").read_text()
 
 
-def test_a_reproduced_method_has_the_year_of_its_paper():
-    years = paper_years()
-    assert (years["hsnet"], years["emat"], years["gfsam"], years["pfenet"]) == (2021, 2025, 2024, 2020)
-
-
 def test_ranks_count_rows_of_equal_cards(site):
     rows = table_rows(site)
     assert "correction (2 comparisons in this table)" in (site / "index.html").read_text()  # of two columns
@@ -194,7 +189,7 @@ def lose(record: Record, share: float, seed: int = 0) -> Record:
     gone = (frame["tp"].to_numpy() * lost[frame["episode"].to_numpy()]).astype(int)
     frame = frame.with_columns(tp=frame["tp"] - gone, pred=frame["pred"] - gone)
     frame.write_parquet(record.path / "episodes.parquet")
-    return rewrite(record, **hashes(frame))
+    return reseal(record)
 
 
 def ranks_of(site: Path) -> dict[str, list[str]]:
@@ -312,8 +307,7 @@ def test_bundles_that_are_none_are_said_with_a_reason(make, hand_in, tmp_path, c
     good = hand_in("good", on_both_folds(make, "good"))
     folder = tmp_path / "bundles"
     better = shutil.copy(good, folder / "better.fsb")
-    altered(Path(better), edit("run.json", scores={"mIoU": 101.0}), relist=True)
-    altered(Path(shutil.copy(good, folder / "changed.fsb")), edit("run.json", scores={"mIoU": 101.0}))
+    altered(Path(better), edit("run.json", label="better"))
     altered(Path(shutil.copy(good, folder / "outside.fsb")), lambda c: c.update({"../../x": b""}))
     (folder / "text<b>.fsb").write_text("no zip")
     (folder / "folder.fsb").mkdir()
@@ -322,10 +316,9 @@ def test_bundles_that_are_none_are_said_with_a_reason(make, hand_in, tmp_path, c
     assert board(tmp_path) == 0 and board(tmp_path, "--strict") == 1
     log = (tmp_path / "site/board.log").read_text().splitlines()
     reasons = dict(re.fullmatch(r"refused: (\S+): (.*)", line).groups() for line in log if line.startswith("refused"))
-    assert reasons.keys() == {"better.fsb", "changed.fsb", "outside.fsb", "text<b>.fsb", "folder.fsb", "link.fsb"}
-    assert "by the counts, and 101.0 in run.json" in reasons["better.fsb"]
-    assert "has another sha256 than bundle.json says" in reasons["changed.fsb"]
-    assert "lists other files" in reasons["outside.fsb"] and "is no bundle" in reasons["text<b>.fsb"]
+    assert reasons.keys() == {"better.fsb", "outside.fsb", "text<b>.fsb", "folder.fsb", "link.fsb"}
+    assert "edited by hand" in reasons["better.fsb"]
+    assert "which no bundle has" in reasons["outside.fsb"] and "is no bundle" in reasons["text<b>.fsb"]
     assert "folder" in reasons["folder.fsb"] and "it is a link" in reasons["link.fsb"]
     page = (tmp_path / "site/bundles.html").read_text()
     quoted = page.replace("&#39;", "&#x27;").replace("&#34;", "&quot;")
@@ -346,7 +339,7 @@ def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
     index = (tmp_path / "site/index.html").read_text()
     rows = re.findall(r'<tr id="row.*?</tr>', index, re.S)
     assert len(rows) == 2 and ['data-trials="3"' in row for row in rows].count(True) == 1
-    assert all(len(cells(row)) == 1 and "another row has the same counts" in row for row in rows)
+    assert all(len(cells(row)) == 1 and "another row has the same counts or the same run" in row for row in rows)
     log = log_lines(tmp_path, "twice: ")
     assert len(log) == 3 and log[0] == "twice: d.fsb is the same file as b.fsb"
     assert "a.fsb and b.fsb have the same runs of m on" in log[1] and "with the same card" in log[1]
@@ -358,19 +351,20 @@ def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
 
 
 def test_a_stolen_run_under_another_name_hides_nothing(make, hand_in, tmp_path):
-    """No run whose name alone was changed is bundled; one with a new hash is shown beside the genuine one."""
+    """It is shown beside the genuine one, and both say so."""
     genuine = on_both_folds(make, "m", 2, year="2023")
     hand_in("z-genuine", genuine)
     runs = {record.path: (record.path / "run.json").read_bytes() for record in genuine}
-    with pytest.raises(RecordError, match="that of a run with these settings ends with their hash"):
-        hand_in("a-stolen", [rewrite(record, {"method": {"name": "mine"}}, id=record.run.id) for record in genuine])
     hand_in("a-stolen", [rewrite(record, {"method": {"name": "mine"}}) for record in genuine])
     for path, text in runs.items():
         (path / "run.json").write_bytes(text)
     hand_in("b-later", [finished(record, year="2025") for record in genuine[:1]])
     assert board(tmp_path, "--strict") == 0
     index = (tmp_path / "site/index.html").read_text()
-    assert table_rows(tmp_path / "site").keys() == {"m", "mine"} and index.count("another row has the same counts") == 2
+    assert (
+        table_rows(tmp_path / "site").keys() == {"m", "mine"}
+        and index.count("another row has the same counts or the same run") == 2
+    )
     (line,) = log_lines(tmp_path, "same counts")
     assert all(words in line for words in ("z-genuine.fsb", "mine in a-stolen.fsb", "2023-02-03", "another name"))
     for row in table_rows(tmp_path / "site").values():
@@ -405,6 +399,35 @@ def test_a_stolen_bundle_is_shown_behind_the_one_that_was_handed_in_first(make, 
     page = (tmp_path / f"site/rows/{row_id(claimed)}.html").read_text()
     assert "<dd>b-claimed.fsb (handed in 2024-05-02)</dd>" in page
     assert "m in z-genuine.fsb (handed in 2024-05-01) and" in page
+
+
+def test_repeated_is_what_the_note_beside_the_bundle_says(make, hand_in, tmp_path):
+    """Of just this file, and of no more episodes than there are; a note that cannot be read stops nothing."""
+    noted, other, broken = (hand_in(name, on_both_folds(make, name)) for name in ("noted", "other", "broken"))
+    with unpack(noted) as (_, listing):
+        first, second = listing.runs
+    write_note(noted, Note(bundle_sha256=sha256_file(noted), sample_seed="mine", repeated={first: 3, second: 10_000}))
+    shutil.copy(note_of(noted), note_of(other))
+    note_of(broken).write_text('{"repeated": 7}')
+    assert board(tmp_path, "--strict") == 0
+    rows = table_rows(tmp_path / "site")
+    assert "repeated: 27 of 48 episodes" in rows["noted"]
+    assert "not repeated" in rows["other"] and "not repeated" in rows["broken"]
+    page = (tmp_path / f"site/rows/{row_id(rows['noted'])}.html").read_text()
+    assert "<dd>repeated: 27 of 48 episodes</dd>" in page
+    text = "".join(path.read_text() for path in (tmp_path / "site").rglob("*.html"))
+    assert "erified" not in text
+
+
+def test_a_run_with_two_counts_is_two_rows_and_both_say_so(make, hand_in, tmp_path):
+    """As of another machine: one name, since the settings are the same."""
+    hand_in("a", [first := finished(make("m", 0, 2))])
+    hand_in("b", [rewrite(finished(make("m", 0, 3)), id=first.run.id)])
+    assert board(tmp_path, "--strict") == 0
+    page = (tmp_path / "site/index.html").read_text()
+    assert page.count("another row has the same counts or the same run") == 2
+    (line,) = log_lines(tmp_path, "with other counts")
+    assert line.startswith("twice: m in a.fsb") and "and m in b.fsb" in line and "have the same run on" in line
 
 
 @pytest.mark.slow(1)
