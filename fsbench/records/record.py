@@ -12,7 +12,7 @@ from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import is_file
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.protocols.protocol import Protocol
-from fsbench.protocols.reading import protocol_of, read_checked_manifest
+from fsbench.protocols.reading import protocol_of, read_test
 from fsbench.records.counts import check_rows, official_rows, tested_rows, with_images
 from fsbench.records.identities import check_identities
 from fsbench.records.run import Run, read_run
@@ -67,7 +67,7 @@ class Record:
     def manifest(self) -> Manifest:
         """The test's manifest. Raises RecordError if its header contradicts its episodes."""
         with _blaming(self.path):
-            manifest = read_checked_manifest(self.path / "manifest.jsonl", self.manifest_sha256)
+            manifest = read_test(self.path / "manifest.jsonl", self.manifest_sha256)
             return replace(manifest, own_list=True) if self.run.identity.own_list else manifest
 
     @cached_property

@@ -5,19 +5,22 @@ and, where the manifest is to travel, hashes of the images and label maps that i
 own. A list that somebody wrote by hand may lack the last line. A name that ends in .gz holds the same, compressed.
 
 This file has the header as a type, the manifest with its hash, reading and writing, and the lines that show a manifest
-or compare two. `fsbench.protocols.headers` holds a header against its episodes, `fsbench.data.episodes.fit` a manifest
-against local data.
+or compare two. What is read may be a stranger's: its form is checked here, its supports where the protocol is known
+(`fsbench.protocols.reading.read_test`), and whether it fits local data in `fsbench.data.episodes.fit`. Its header is
+believed otherwise; `fsbench data manifest verify` draws the episodes again.
 """
 
 import gzip
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -44,6 +47,8 @@ CLASSIFICATION = "classification"
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 LONGEST_NAME = 1000
 Name = Annotated[str, Field(max_length=LONGEST_NAME)]
+_OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.[. ]*([/\\]|\Z)|\0")
+"""In an image's name, what leads out of the data's folder on some system: a root, a drive, a folder above."""
 _UNUSUAL = ("draw", "calibrates")
 """Attributes of an episode that a row has only where they are set."""
 
@@ -74,7 +79,7 @@ class StatedTask(BaseModel, Task, frozen=True):
     @field_validator("fold", "way", "shot", "draws", "nested_in")
     @classmethod
     def _check_count(cls, number: int | None, info: ValidationInfo) -> int | None:
-        least = 1 if info.field_name == "draws" else 0
+        least = 1 if info.field_name in ("shot", "draws") else 0
         if number is not None and not least <= number < 1 << 31:
             raise ValueError(f"{number} is out of range, expected {least} to {(1 << 31) - 1}")
         return number
@@ -170,6 +175,14 @@ class Header(StatedTask, frozen=True):
             raise ValueError(f"the class {unnamed} has no name, expected one of each number in class_ids")
         return names
 
+    @model_validator(mode="after")
+    def _check_runs(self) -> Self:
+        for name in ("novel_ids", "run_lengths"):
+            numbers = self.protocol_entries.get(name, [1])
+            if not isinstance(numbers, list) or not all(type(one) is int and 0 <= one < 2**53 for one in numbers):
+                raise ValueError(f"{name} is {str(numbers)[:60]}, expected a list of whole numbers")
+        return self
+
     def independent_name(self, image: str) -> str:
         """Return the independent sample that an image belongs to: the scan of a slice, else the image itself.
 
@@ -195,7 +208,7 @@ class Header(StatedTask, frozen=True):
 
     @property
     def protocol_entries(self) -> Mapping[str, Any]:
-        """Further entries of the header, {name: JSON value}, that a protocol adds; they are not checked."""
+        """Further entries of the header, {name: JSON value}, that a protocol adds."""
         return self.model_extra or {}
 
 
@@ -377,7 +390,8 @@ def _parse(text: str) -> _Content:
     entries, end = parse_json(first), _end(rows)
     if not isinstance(entries, dict):
         raise ValueError(f"its first line is {first[:40]!a}")
-    kind = Header.model_validate(entries).kind
+    header = Header.model_validate(entries)
+    kind = header.kind
     images = end["images"]
     if not all(isinstance(value, str) for value in images.values()):
         raise ValueError("a hash of an image is no text")
@@ -387,6 +401,8 @@ def _parse(text: str) -> _Content:
     if manifest.sha256 != as_written:  # in other words than ours: a line may hold a key twice, or two episodes
         _check_lines(rows, kind)
     _check_episodes(manifest.episodes, kind)
+    if header.episodes not in (None, there := len(manifest.official_episodes)):
+        raise ValueError(f"it was cut: {there} of its {header.episodes} episodes are there")
     return _Content(manifest, end.get("sha256", manifest.sha256), as_written, images_altered)
 
 
@@ -460,6 +476,9 @@ def _fault(episode: Episode | ClassificationEpisode) -> str:
         return f"has {len(episode.classes)} classes, and supports of {len(supports)}"
     if len(set(episode.classes)) < len(episode.classes):
         return "has a class twice"
+    names = (episode.query, *chain.from_iterable(episode.supports)) if isinstance(episode, Episode) else ()
+    if strange := next(filter(_OUTSIDE.search, names), None):
+        return f"has the image {strange[:60]!a}, which leads out of the data's folder"
     return ""
 
 

@@ -137,7 +137,6 @@ class OneSet(Draw):
 
     shares_supports: ClassVar[bool] = True
     supports_serve_all: ClassVar[bool] = True
-    empty_queries_show_anything: ClassVar[bool] = True
     shots_note: ClassVar[str] = (
         "each draw with more shots has the supports of the draw with fewer; a folder with a single list asks only "
         "images that are no supports, so fewer with more shots"

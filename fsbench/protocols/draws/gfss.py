@@ -16,8 +16,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header
-from fsbench.data.episodes.task import Classes, Task
-from fsbench.data.published import Published
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
@@ -160,9 +159,6 @@ class BaseAndNovel(Draw):
         return OfficialEpisodes(
             tuple(episodes), ordered, requested, official, pairs.origin, pairs.sha256, pairs.sha256, dropped, entries
         )
-
-    def classes_on(self, known: Published, fold: int, classes: Classes) -> set[int] | None:
-        return {*known.test_classes(fold), *known.train_classes(fold)}
 
     def novel_classes(self, header: Header) -> list[int]:
         return list(header.protocol_entries["novel_ids"])
