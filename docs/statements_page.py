@@ -10,7 +10,6 @@ from benchmarks.pages import fill, markdown
 from fsbench.base.files import write_text
 from fsbench.base.paths import REPOSITORY
 from fsbench.base.statements import Statement
-from fsbench.protocols.headers import HEADER
 from fsbench.protocols.kit.kit import KIT
 from fsbench.protocols.kit.reader import ANSWERS
 from fsbench.records import card, statements
@@ -21,7 +20,6 @@ from fsbench.runner.regression import outcome
 PAGE = REPOSITORY / "docs/guarantees.md"
 
 FILES: Mapping[str, Mapping[str, Statement[Any]]] = {
-    "header": HEADER,
     "run": statements.STATEMENTS,
     "footer": FOOTER,
     "card": card.STATEMENTS,

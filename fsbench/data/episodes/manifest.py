@@ -359,6 +359,9 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
             )
     if content.images_altered:
         raise RecordError(f"{path} has other image hashes than it was written with; it was changed since; get it again")
+    there, stated = len(manifest.official_episodes), manifest.header.episodes
+    if stated not in (None, there):  # a list that was cut has no hash at its end
+        raise RecordError(f"{path} has {there} of its {stated} episodes; get it again, or correct the number in line 1")
     return manifest
 
 
@@ -390,8 +393,7 @@ def _parse(text: str) -> _Content:
     entries, end = parse_json(first), _end(rows)
     if not isinstance(entries, dict):
         raise ValueError(f"its first line is {first[:40]!a}")
-    header = Header.model_validate(entries)
-    kind = header.kind
+    kind = Header.model_validate(entries).kind
     images = end["images"]
     if not all(isinstance(value, str) for value in images.values()):
         raise ValueError("a hash of an image is no text")
@@ -401,8 +403,6 @@ def _parse(text: str) -> _Content:
     if manifest.sha256 != as_written:  # in other words than ours: a line may hold a key twice, or two episodes
         _check_lines(rows, kind)
     _check_episodes(manifest.episodes, kind)
-    if header.episodes not in (None, there := len(manifest.official_episodes)):
-        raise ValueError(f"it was cut: {there} of its {header.episodes} episodes are there")
     return _Content(manifest, end.get("sha256", manifest.sha256), as_written, images_altered)
 
 

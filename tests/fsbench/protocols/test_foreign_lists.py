@@ -22,11 +22,12 @@ FORT = {"dataset": "imagefolder", "way": 2, "episodes": 3}
 @pytest.fixture
 def drawn(blocks_folder, tmp_path):
     """Return a function that draws a test, and writes it with other entries and episodes, and a hash of its own."""
-    photos(tmp_path / "photos")
 
     def write(task, header=None, change=None):
         dataset = task.get("dataset", "folder")
         root = blocks_folder if dataset == "folder" else tmp_path / "photos"
+        if root != blocks_folder and not root.exists():
+            photos(root)
         honest = fsbench.load_test(**{"dataset": dataset, "root": root} | task).manifest
         episodes = honest.episodes if change is None else tuple(map(change, honest.episodes))
         Manifest(honest.entries | (header or {}), episodes).write(tmp_path / "test.jsonl")
@@ -55,7 +56,7 @@ def shown(one):
         (FORT, {}, lambda one: replace(one, support=tuple(own[:1] for own in one.query)), "line 2 has its query "),
         (PFENET, {"protocol": "gfss", "version": 2}, None, "has no novel_ids and no run_lengths"),
         (PFENET, {"protocol": "gfss", "run_lengths": ["6"]}, None, "run_lengths"),
-        (PFENET, {"episodes": 9}, None, "6 of its 9 episodes are there"),
+        (PFENET, {"episodes": 9}, None, "has 6 of its 9 episodes"),
     ],
 )
 def test_what_the_protocol_never_draws_is_refused(drawn, task, header, change, words):
