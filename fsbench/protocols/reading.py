@@ -320,8 +320,8 @@ def manifest_fault(manifest: Manifest, draw: Draw) -> str:
     them.
     """
     header = manifest.header
-    own = {"novel_ids": draw.asks_base_classes, RUN_LENGTHS: draw.shares_supports}
-    if lacking := [name for name, is_needed in own.items() if is_needed and not header.protocol_entries.get(name)]:
+    needed = {"novel_ids": draw.asks_base_classes, RUN_LENGTHS: draw.shares_supports}
+    if lacking := [name for name, is_needed in needed.items() if is_needed and not header.protocol_entries.get(name)]:
         return f"the header has no {' and no '.join(lacking)}"
     may_repeat = draw.query_may_support(header)
     for line, episode in enumerate(manifest.episodes, 2):
