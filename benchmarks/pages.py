@@ -1,6 +1,6 @@
 """Fill the tables of pages from committed results, so that no figure is typed into a page.
 
-A table stands between the markers `<!-- results: NAME -->` and `<!-- end -->`, or those of another kind of tables.
+A table stands between the markers `<!-- results: NAME -->` and `<!-- end -->`.
 """
 
 import json
@@ -11,9 +11,9 @@ from pathlib import Path
 from fsbench.base.errors import DataError
 
 
-def blocks(kind: str = "results") -> re.Pattern[str]:
-    """Return what finds the marked blocks of a kind of tables, their names first."""
-    return re.compile(rf"<!-- {kind}: ([a-z-]+) -->\n.*?<!-- end -->", re.DOTALL)
+def blocks() -> re.Pattern[str]:
+    """Return what finds the marked blocks of tables, their names first."""
+    return re.compile(r"<!-- results: ([a-z-]+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def markdown(lines: list[list[str]]) -> str:
@@ -32,9 +32,8 @@ def tables(folder: Path) -> dict[str, str]:
     return found
 
 
-def fill(page: str, known: Mapping[str, str], kind: str = "results") -> str:
-    """Return a page with every block marked as of `kind` as `known` has it by name: a table, below an origin if it has
-    one.
+def fill(page: str, known: Mapping[str, str]) -> str:
+    """Return a page with every marked block as `known` has it by name: a table, below an origin if it has one.
 
     An origin that stands above the table before is not repeated.
 
@@ -51,6 +50,6 @@ def fill(page: str, known: Mapping[str, str], kind: str = "results") -> str:
         origin, _, table = known[name].rpartition("\n\n")
         text = table if origin == said else known[name]
         said = origin
-        return f"<!-- {kind}: {name} -->\n\n{text}\n\n<!-- end -->"
+        return f"<!-- results: {name} -->\n\n{text}\n\n<!-- end -->"
 
-    return blocks(kind).sub(block, page)
+    return blocks().sub(block, page)

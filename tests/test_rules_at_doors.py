@@ -472,7 +472,7 @@ EVALUATED = ("validate", "test", "predict")
 
 
 def scores(record: Any) -> dict[str, float]:
-    return dict(record.run.scores if hasattr(record, "run") else record.scores)
+    return dict(record.scores)
 
 
 def weights(place: Place, record: Any) -> Any:
@@ -773,7 +773,7 @@ def _calibrated(record: Any) -> None:
 
 
 def _of_all_episodes(record: Any) -> None:
-    assert record.episodes["episode"].n_unique() == 4 and record.run.scores["mIoU"] > 0
+    assert record.episodes["episode"].n_unique() == 4 and record.scores["mIoU"] > 0
 
 
 def _predicts_as_a_run(place: Place) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fsbench.base.errors import ContractError, NumericsError
-from fsbench.base.handed_out import PLACES, Seal, tensors_of
+from fsbench.base.handed_out import Seal, tensors_of
 from fsbench.base.precision import CacheDtype
 
 Features = Any
@@ -87,7 +87,7 @@ class FeatureCache:
         value = _each(compute(), _alone)
         value = value if is_derived else self._narrow(value)
         if _nbytes(value) <= self.max_bytes:
-            kept = Kept(value, Seal(value, PLACES))
+            kept = Kept(value, Seal(value))
             self._kinds.setdefault(kind, OrderedDict())[key] = kept  # looked up again: computing may keep others
             if self._handed is not None:
                 self._handed[kind, key] = kept.seal

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fsbench.base.handed_out import PLACES, WHOLE, Seal, unchanged
+from fsbench.base.handed_out import WHOLE, Seal, unchanged
 from fsbench.base.tensor_cache import digest
 from fsbench.core.image_features import Features, ImageFeatures
 from fsbench.core.images_together import ImagesTogether
@@ -433,11 +433,7 @@ class Segmenter(ImageFeatures):
             self.backbone.cache.forget(image)
             self._encoded_together.remove(image)
         name = type(self).__name__
-        with (
-            self.backbone.cache.unchanged(name),
-            unchanged(name, episode=episode),
-            unchanged(name, PLACES, **{"episode.images": episode.images}),  # of which features are kept
-        ):
+        with self.backbone.cache.unchanged(name), unchanged(name, episode=episode):
             if self.nshot_strategy not in ENSEMBLES or episode.support.shape[2] == 1:
                 prediction: Prediction = self(episode)
                 return prediction

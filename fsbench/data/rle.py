@@ -65,18 +65,6 @@ def _checked(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
     return mask.frPyObjects(rle, height, width) if isinstance(counts, list) else rle
 
 
-def rle_pixels(counts: str, height: int, width: int) -> int:
-    """Return the number of pixels of a mask from its compressed run-length text, without decoding.
-
-    Raises:
-        ValueError: the runs are damaged or do not fill (height, width).
-    """
-    runs = _runs(counts)
-    if not runs or min(runs) < 0 or sum(runs) != height * width:
-        raise ValueError(f"its runs do not fill {height * width} pixels")
-    return sum(runs[1::2])
-
-
 def is_empty_rle(rle: dict[str, Any]) -> bool:
     """Return whether a run-length mask has no pixel; False if it cannot be read."""
     counts = rle.get("counts")

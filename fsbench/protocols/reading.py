@@ -61,7 +61,6 @@ from fsbench.scores.ifa_figure import IFA_FIGURE, IFAFigure
 from fsbench.scores.images import BY_IMAGE
 from fsbench.scores.metric import Metric
 from fsbench.scores.presence import PRESENCE
-from fsbench.scores.run_lengths import RUN_LENGTHS
 from fsbench.scores.scores import COMMON, FBIoUClasses, MeanIoUByDraw, MeanIoUWithBackground
 from fsbench.scores.volumes import VOLUME
 
@@ -320,8 +319,7 @@ def manifest_fault(manifest: Manifest, draw: Draw) -> str:
     them.
     """
     header = manifest.header
-    needed = {"novel_ids": draw.asks_base_classes, RUN_LENGTHS: draw.shares_supports}
-    if lacking := [name for name, is_needed in needed.items() if is_needed and not header.protocol_entries.get(name)]:
+    if lacking := [name for name in draw.own_entries if not header.protocol_entries.get(name)]:
         return f"the header has no {' and no '.join(lacking)}"
     may_repeat = draw.query_may_support(header)
     for line, episode in enumerate(manifest.episodes, 2):

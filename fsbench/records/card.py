@@ -294,7 +294,7 @@ def _other_choice(entry: StatedEntry) -> Iterator[str]:
     run = entry.record.run
     if entry.proved is not None:
         yield from _other(entry)
-    elif entry.words == NOTHING_TRAINED and run.handed_in is None and run.weights.origin != UNTRAINED:
+    elif entry.words == NOTHING_TRAINED and not run.handed_in and run.weights.origin != UNTRAINED:
         yield "that of trained weights"
 
 
@@ -337,7 +337,7 @@ def resolve_card(stated: Mapping[str, str], record: Record, known_backbone: str 
     }
     entries = _usual_entries(record, known_backbone) | told | proved
     said = tuple(name for name in ENTRIES if told.get(name, UNKNOWN) != UNKNOWN)
-    return StatedCard(**entries, handed_in=record.run.handed_in is not None, stated=said)
+    return StatedCard(**entries, handed_in=record.run.handed_in, stated=said)
 
 
 def merge_cards(cards: Sequence[StatedCard]) -> StatedCard:
@@ -406,7 +406,7 @@ def proved_entries(record: Record) -> dict[str, str]:
     Nothing is proved if only predictions made elsewhere were counted.
     """
     run = record.run
-    if run.handed_in is not None:
+    if run.handed_in:
         return {}
     weights = run.weights
     entries = {}
@@ -468,7 +468,7 @@ def _told(labelled_images: int) -> str:
 
 def _usual_entries(record: Record, known_backbone: str) -> dict[str, str]:
     """Return what holds of a record unless a card says otherwise: what its backbone was trained on, in our words."""
-    is_known = record.run.handed_in is None and not record.run.identity.backbone.weights.startswith("unofficial")
+    is_known = not record.run.handed_in and not record.run.identity.backbone.weights.startswith("unofficial")
     return {"backbone_data": known_backbone} if known_backbone and is_known else {}
 
 

@@ -1,10 +1,8 @@
-"""A run's counts, `episodes.parquet`: built of an evaluation's rows, hashed, and held against the manifest."""
+"""A run's counts, `episodes.parquet`: built of an evaluation's rows, and hashed."""
 
 import hashlib
 from collections.abc import Iterable
 from functools import cache, lru_cache
-from itertools import zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +10,7 @@ import numpy as np
 from fsbench.base.errors import RecordError
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.reading import protocol_of
-from fsbench.records.tables import CALIBRATES, DRAW, ORDER, count_schema, counts_refusal
+from fsbench.records.tables import CALIBRATES, DRAW, ORDER, count_schema
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 from fsbench.scores.rows import image_number
@@ -65,11 +63,7 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
 
 
 def _named_rows(manifest: Manifest) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Return what a manifest, which may be anybody's, says of the rows of a count table, sorted as they are.
-
-    Returns:
-        The columns that it says something of, and their values in each row.
-    """
+    """Return the columns of a count table that follow from the manifest, and their values in each row."""
     marks = [name for name in (DRAW, CALIBRATES) if name in count_schema(manifest.header).columns]
     counting = protocol_of(manifest.header).counting
     rows = [
@@ -78,30 +72,6 @@ def _named_rows(manifest: Manifest) -> tuple[list[str], list[tuple[Any, ...]]]:
         for row in counting.counted_rows(episode)
     ]
     return [*ORDER, "class_id", "query", *marks], sorted(rows, key=lambda row: row[:2])
-
-
-def check_rows(frame: "pl.DataFrame", manifest: Manifest, file: Path) -> None:
-    """Check that a table has exactly the rows of its manifest, in order.
-
-    Args:
-        frame: the table, with the columns of `count_schema`.
-        manifest: the manifest of the run.
-        file: the file that the table was read from, named in messages.
-
-    Raises:
-        RecordError: a row that the manifest requires is missing, or the table has other rows.
-    """
-    names, named = _named_rows(manifest)
-    found = frame.select(names).rows()
-    if found == named:
-        return
-    episodes = {row[0] for row in named}
-    if missing := episodes - {row[0] for row in found}:
-        raise counts_refusal(file, f"it counts {len(episodes) - len(missing)} of {len(episodes)} episodes")
-    pairs = enumerate(zip_longest(found, named, fillvalue=()))
-    place, pair = next((place, pair) for place, pair in pairs if pair[0] != pair[1])
-    own, expected = (", ".join(f"{n} {repr(v)[:100]}" for n, v in zip(names, row, strict=False)) for row in pair)
-    raise counts_refusal(file, f"its row {place} is {own or 'nothing'}; its manifest names {expected or 'nothing'}")
 
 
 def official_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
@@ -189,8 +159,3 @@ def hashes(frame: "pl.DataFrame") -> dict[str, Any]:
         "columns_sha256": columns_sha256(frame),
         "truth_sha256": truth_sha256(frame),
     }
-
-
-def failed_episodes(frame: "pl.DataFrame") -> int:
-    """Return the number of episodes that the method could not answer."""
-    return frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0

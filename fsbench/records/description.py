@@ -30,6 +30,7 @@ def warnings(records: Sequence[Record]) -> list[str]:
     return [
         *([_undefined(undefined)] if undefined else []),
         *_by_methods(records, _run_warnings),
+        *(f"{r.run.identity.method.name}: {_failures(r.failed_episodes)}" for r in records if r.failed_episodes),
         *_equal_trainings(records),
         *header_warnings(records[0].header),
         *shorter(records),
@@ -99,7 +100,7 @@ def _equal_trainings(records: Sequence[Record]) -> list[str]:
         for trainings in trainings_of_folds(members):
             by_counts: dict[str, list[Record]] = {}
             for record in trainings:
-                by_counts.setdefault(record.run.counts_sha256, []).append(record)
+                by_counts.setdefault(record.counts_sha256, []).append(record)
             for alike in (runs for runs in by_counts.values() if len(runs) > 1):
                 *seeds, last = sorted(str(record.run.identity.seed) for record in alike)
                 who = f"all {len(alike)} trainings" if alike == trainings else f"seeds {', '.join(seeds)} and {last}"
@@ -192,9 +193,7 @@ def _run_warnings(run: Run) -> list[str]:
         lines.append(f"{_random_networks(backbone.name, backbone.weights)} weights; the scores mean nothing")
     elif backbone.weights.startswith("unofficial"):
         lines.append(f"backbone {backbone.name} does not have the official weights")
-    if run.failed_episodes:
-        lines.append(_failures(run.failed_episodes))
-    if run.handed_in is not None:
+    if run.handed_in:
         unchecked = ". Nobody can check whether a prediction used more than its own episode" * (run.asked_alone is None)
         asked = f". {_asked_alone(run.asked_alone)}" if run.asked_alone else ""
         lines.append(
@@ -221,7 +220,7 @@ def _asked_alone(episodes: int) -> str:
 def _run_notes(run: Run, on_repetition: str) -> list[str]:
     """List what else is peculiar to one run, in the protocol's words for repetitions."""
     lines = []
-    if run.asked_alone and run.handed_in is None:
+    if run.asked_alone and not run.handed_in:
         lines.append(_asked_alone(run.asked_alone))
     if (before := run.went_on) is not None:
         changed = ", although its code had changed" if before.code == "changed" else ""

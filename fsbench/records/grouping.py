@@ -220,7 +220,7 @@ def runs_by_fold(records: Iterable[Record]) -> dict[int, Trainings]:
     for record in sorted(records, key=lambda record: (fold_of(record), record.run.identity.seed or 0)):
         before = found.get(fold_of(record), ())
         is_calibrated = record.run.identity.training is not None
-        same = before and (not is_calibrated or record.run.counts_sha256 == before[0].run.counts_sha256)
+        same = before and (not is_calibrated or record.counts_sha256 == before[0].counts_sha256)
         if not (same and is_untrained(record)):
             found[fold_of(record)] = (*before, record)
     return found

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsbench.base.errors import RecordError
-from fsbench.base.files import is_file, sha256_file
+from fsbench.base.files import is_file
 from fsbench.base.files.images import MASK_PIXELS
-from fsbench.data.rle import decode_rle, encode_ways, rle_pixels
+from fsbench.data.rle import decode_rle, encode_ways
 from fsbench.records.record import Record
-from fsbench.records.run import Keep, KeptPredictions
+from fsbench.records.run import Keep
 from fsbench.records.tables import PREDICTIONS, read_parquet, refusal, write_parquet
 from fsbench.scores.answers import SOFT_SIDE
 
@@ -89,8 +89,7 @@ def write_predictions(
     kept: Iterable[tuple[int, int, bool, Prediction]],
     counts: "pl.DataFrame",
     keep: Keep,
-    attention_meaning: str = "",
-) -> KeptPredictions | None:
+) -> bool:
     """Write a run's predictions to `predictions.parquet`; remove an earlier file if nothing is to be kept.
 
     Args:
@@ -99,11 +98,9 @@ def write_predictions(
             episode and way are equal.
         counts: the count table of the run.
         keep: how much of each prediction to write: "none", "masks" or "soft".
-        attention_meaning: what the method's attention maps show, in its own words; "" if it has none.
 
     Returns:
-        The entry `predictions` of run.json: how much is kept, the file's sha256, and the meaning of attention maps if
-        there are any. None if nothing is kept.
+        Whether there are attention maps.
 
     Raises:
         RecordError: a prediction is missing, so that a partial file never looks complete.
@@ -114,7 +111,7 @@ def write_predictions(
     path = folder / FILE
     if keep == "none":
         path.unlink(missing_ok=True)
-        return None
+        return False
     of_way = {(episode, slot): prediction for episode, slot, _, prediction in kept if holds(prediction, keep)}
     table = counts.filter(pl.col("slot") > 0).select(SHARED)
     try:
@@ -134,8 +131,7 @@ def write_predictions(
             del columns["attention"]
     types = PREDICTIONS.types(*columns)
     write_parquet(path, table.with_columns(pl.Series(name, columns[name], types[name]) for name in columns))
-    meaning = {"attention": attention_meaning} if "attention" in columns and attention_meaning else {}
-    return KeptPredictions(kept=keep, sha256=sha256_file(path), **meaning)
+    return "attention" in columns
 
 
 def _decoded(text: str | None) -> bytes | None:
@@ -162,11 +158,11 @@ def label_map_of(ways: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 
 class StoredPredictions:
-    """Predictions of a finished run, decoded one episode at a time.
+    """Predictions of a finished run, decoded one episode at a time; a RecordError names what cannot be decoded.
 
     Args:
         record: the run.
-        frame: the run's table of predictions, a row per (episode, way), checked by `read_predictions`.
+        frame: the run's table of predictions, a row per (episode, way), see `read_predictions`.
     """
 
     def __init__(self, record: Record, frame: "pl.DataFrame"):
@@ -178,50 +174,22 @@ class StoredPredictions:
 
     @cached_property
     def _ways(self) -> dict[int, list[dict[str, Any]]]:
-        """Rows by episode, in the order of the ways, with the pixels that were counted as each."""
-        counted = self.record.every_episode.filter(self.record.every_episode["slot"] > 0)
-        pixels = (counted["pred"] + counted["pred_void"]).to_list()
+        """Rows by episode, in the order of the ways."""
         ways: dict[int, list[dict[str, Any]]] = {}
-        for row, number in zip(self._frame.iter_rows(named=True), pixels, strict=True):
-            ways.setdefault(row["episode"], []).append({**row, "size": (row["height"], row["width"]), "pixels": number})
+        for row in self._frame.iter_rows(named=True):
+            ways.setdefault(row["episode"], []).append({**row, "size": (row["height"], row["width"])})
         return ways
 
     def label_map(self, episode: int) -> np.ndarray:
-        """Return the predicted label map (h, w) uint8 of an episode: 0 background, 1..N ways.
-
-        Raises RecordError if a mask cannot be decoded, or does not have the number of pixels in the run's counts.
-        """
-        ways = self._ways[episode]
+        """Return the predicted label map (h, w) uint8 of an episode: 0 background, 1..N ways."""
         try:
-            label_map = label_map_of(ways)
+            return label_map_of(self._ways[episode])
         except ValueError as error:
-            raise self._refusal(f"episode {episode}: {error}") from error
-        self._check_pixels(episode, np.bincount(label_map.ravel(), minlength=len(ways) + 1)[1:].tolist())
-        return label_map
+            raise self._refusal(f"{error} in episode {episode}") from error
 
     def ways(self, episode: int) -> list[dict[str, Any]]:
         """Return the stored rows of an episode's ways, as {column: value}, with mask `size` (h, w) and `rle`."""
         return self._ways[episode]
-
-    def check_pixels(self) -> None:
-        """Raise RecordError unless every mask can be decoded and has the number of pixels in the run's counts.
-
-        This takes a tenth of the time of decoding all episodes with `label_map`.
-        """
-        for episode, ways in self._ways.items():
-            try:
-                pixels = [rle_pixels(way["rle"], *way["size"]) for way in ways]
-            except ValueError as error:
-                raise self._refusal(f"episode {episode}: {error}") from error
-            self._check_pixels(episode, pixels)
-
-    def _check_pixels(self, episode: int, pixels: Sequence[int]) -> None:
-        """Raise RecordError unless the masks of an episode have the pixels that were counted."""
-        for slot, (way, found) in enumerate(zip(self._ways[episode], pixels, strict=True), 1):
-            if found != way["pixels"]:
-                raise self._refusal(
-                    f"episode {episode}: way {slot} has {found} pixels, and {way['pixels']} were counted"
-                )
 
     def presence(self, episode: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the method's presence decision on each way, (N,) bool, and its presence scores, (N,) float32."""
@@ -235,100 +203,57 @@ class StoredPredictions:
     def soft_masks(self, episode: int) -> np.ndarray | None:
         """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) uint8 of an episode; None if the run kept none.
 
-        Values are probabilities of each way (class) in steps of 1/255. Raises RecordError if the stored data cannot be
-        decoded to such masks.
+        Values are probabilities of each way (class) in steps of 1/255.
         """
-        contents = self._contents("soft", episode)
-        if contents is None:
-            return None
-        if any(len(content) != _SOFT_BYTES for content in contents):
-            raise self._refusal(f"episode {episode}: a soft mask has not {_SOFT_BYTES} pixels")
-        return np.stack([_cells(content) for content in contents])
+        contents = self._contents("soft", episode, _SOFT_BYTES)
+        return None if contents is None else np.stack([_cells(content) for content in contents])
 
     def attention(self, episode: int) -> np.ndarray | None:
-        """Return an episode's attention maps (N, `SOFT_SIDE`, `SOFT_SIDE`) float32 in [0, 1]; None if not kept.
+        """Return an episode's attention maps (N, `SOFT_SIDE`, `SOFT_SIDE`) float32; None if not kept.
 
         Rounding changes a value by at most 1/510 of its map's range.
-
-        Raises RecordError if the stored data are no such maps.
         """
-        contents = self._contents("attention", episode)
-        if contents is None:
-            return None
-        maps = [_attention_map(content) for content in contents]
-        if any(values is None for values in maps):
-            problem = f"an attention map has not a range within 0 to 1 and {_SOFT_BYTES} pixels"
-            raise self._refusal(f"episode {episode}: {problem}")
-        return np.stack([values for values in maps if values is not None])
+        contents = self._contents("attention", episode, _ATTENTION_BYTES)
+        return None if contents is None else np.stack([_attention_map(content) for content in contents])
 
-    def _contents(self, name: str, episode: int) -> list[bytes] | None:
-        """Return the decompressed bytes of a layer of each way, b"" of what is no stream; None without."""
-        packed = [row.get(name) for row in self._ways[episode]]
-        if any(values is None for values in packed):
+    def _contents(self, name: str, episode: int, size: int) -> list[bytes] | None:
+        """Return the decompressed bytes of a layer of each way, `size` bytes each; None without."""
+        packed = [values for row in self._ways[episode] if (values := row.get(name)) is not None]
+        if len(packed) < len(self._ways[episode]):
             return None
-        return [_decompress(values) for values in packed if values is not None]
+        try:
+            contents = [zlib.decompressobj().decompress(values, size + 1) for values in packed]
+        except zlib.error as error:
+            raise self._refusal(f"{error} in {name} of episode {episode}") from error
+        if any(len(content) != size for content in contents):
+            raise self._refusal(f"{name} of episode {episode} has not {size} bytes")
+        return contents
 
     def _refusal(self, problem: str) -> RecordError:
-        return _refusal(self.record, problem)
-
-
-def _decompress(packed: bytes) -> bytes:
-    """Return the bytes of a stream, at most one more than any layer has; b"" of what is no stream."""
-    try:
-        return zlib.decompressobj().decompress(packed, _ATTENTION_BYTES + 1)
-    except zlib.error:
-        return b""
+        return refusal(self.record.path / FILE, problem, PREDICTIONS.remedy)
 
 
 def _cells(content: bytes) -> np.ndarray:
     return np.frombuffer(content, dtype=np.uint8).reshape(SOFT_SIDE, SOFT_SIDE)
 
 
-def _attention_map(content: bytes) -> np.ndarray | None:
-    """Return the values (`SOFT_SIDE`, `SOFT_SIDE`) float32 of an attention map, see `_content`; None of other bytes."""
-    if len(content) != _ATTENTION_BYTES:
-        return None
+def _attention_map(content: bytes) -> np.ndarray:
     least, largest = np.frombuffer(content, dtype=_RANGE, count=2)
-    if not 0 <= least <= largest <= 1:  # nor with NaN
-        return None
     values: np.ndarray = least + (largest - least) * (_cells(content[2 * _RANGE.itemsize :]) / np.float32(255))
     return values.astype(np.float32)
 
 
 def read_predictions(record: Record) -> StoredPredictions | None:
-    """Read and check the stored predictions of a finished run; the file need not be trusted.
-
-    Returns:
-        The predictions; None if the run kept none, or its file is missing.
+    """Read the stored predictions of a finished run; None if the run kept none, or its file was left out.
 
     Raises:
-        RecordError: the file is damaged or belongs to another run.
+        RecordError: the file is not as the run wrote it, or its masks are larger than any may be.
     """
-    path, stated = record.path / FILE, record.run.predictions
+    path = record.path / FILE
     if not is_file(path):
         return None
-    try:
-        is_of_run = stated is not None and sha256_file(path) == stated.sha256
-    except OSError as error:
-        raise _refusal(record, str(error)) from error
-    if not is_of_run:
-        raise _refusal(record, "it is not the file that run.json names")
-    frame = read_parquet(path, PREDICTIONS)
-    _check(record, frame)
-    return StoredPredictions(record, frame)
-
-
-def _refusal(record: Record, problem: str) -> RecordError:
-    return refusal(record.path / FILE, problem, PREDICTIONS.remedy)
-
-
-def _check(record: Record, frame: "pl.DataFrame") -> None:
-    """Raise RecordError unless `frame` has a row of possible size for each way, with the decisions of the counts."""
-    counted = record.every_episode.filter(record.every_episode["slot"] > 0)
-    if not frame.select(SHARED).equals(counted.select(SHARED)):
-        raise _refusal(record, "it holds other episodes, ways or decisions than the counts")
+    frame = read_parquet(record.file(FILE), PREDICTIONS)
     pixels = frame["height"].cast(int) * frame["width"].cast(int)
-    if not ((pixels == counted["valid"] + counted["void"]) & (pixels <= MASK_PIXELS)).all():
-        raise _refusal(record, "a mask has another size than what was counted")
-    if (frame["rle"].str.len_bytes() > _LONGEST_RUN * (pixels + 1)).any():
-        raise _refusal(record, "a mask has more runs than pixels")
+    if (pixels > MASK_PIXELS).any() or (frame["rle"].str.len_bytes() > _LONGEST_RUN * (pixels + 1)).any():
+        raise refusal(path, "a mask has too many pixels, or more runs than pixels", PREDICTIONS.remedy)
+    return StoredPredictions(record, frame)

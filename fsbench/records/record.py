@@ -1,4 +1,8 @@
-"""Records of finished runs, as they are found and read: `run.json` and `episodes.parquet`."""
+"""Records of finished runs, as they are found and read: `run.json`, `manifest.jsonl` and `episodes.parquet`.
+
+A record is sealed: `run.json` has the hash of every other file, and one over all of its entries. They are checked
+where a record is opened (`read_record`; predictions, which are large, where they are read), and then it is believed.
+"""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,22 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsbench.base.errors import RecordError, SettingsError, near_path
-from fsbench.base.files import is_file
+from fsbench.base.files import fingerprint
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import protocol_of, read_test
-from fsbench.records.counts import check_rows, official_rows, tested_rows, with_images
+from fsbench.records.counts import hashes, official_rows, tested_rows, with_images
 from fsbench.records.identities import check_identities
-from fsbench.records.run import Run, read_run
-from fsbench.records.run_directory import is_current
-from fsbench.records.statements import check_statements
-from fsbench.records.tables import count_schema, counts_refusal, read_parquet
+from fsbench.records.run import FileState, Run, read_run
+from fsbench.records.run_directory import COMPLETE, is_current
+from fsbench.records.tables import count_schema, read_parquet
+from fsbench.scores.confusion import FAILED
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 Built = TypeVar("Built")
+
+MANIFEST, COUNTS = "manifest.jsonl", "episodes.parquet"
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,36 @@ class Record:
     def __getstate__(self) -> dict[str, Any]:
         """Return what goes to another process, which reads manifest and counts itself where it needs them."""
         return {"path": self.path, "run": self.run}
+
+    def file(self, name: str) -> Path:
+        """Return a file of the record. Raises RecordError unless it is as the run wrote it."""
+        path, stated = self.path / name, self.run.files.get(name)
+        if stated is None:
+            raise self.refusal(name, "is no file of this run")
+        try:
+            found = FileState.of(path)
+        except OSError as error:
+            raise self.refusal(name, f"cannot be read ({error.strerror})") from None
+        if found.bytes < stated.bytes:
+            raise self.refusal(name, f"was cut: it has {found.bytes:,} of {stated.bytes:,} bytes")
+        if found != stated:
+            raise self.refusal(name, "was edited, or is of another run or download")
+        return path
+
+    def check_files(self) -> None:
+        """Raise RecordError unless every file that is there is as the run wrote it; predictions may be left out."""
+        for name in self.run.files:
+            if name in (MANIFEST, COUNTS) or (self.path / name).exists():
+                self.file(name)
+
+    def refusal(self, name: str, found: str) -> RecordError:
+        """Return the error for a file of the record, which names the run's folder."""
+        error = RecordError(
+            f"{self.path / name} {found}; expected the file as the run wrote it; get the whole run again, or run it "
+            "again with --force"
+        )
+        error.folder = self.path
+        return error
 
     @property
     def manifest_sha256(self) -> str:
@@ -60,22 +96,48 @@ class Record:
 
     @cached_property
     def header(self) -> Header:
-        """Header of the test's manifest. Raises RecordError if it contradicts the episodes or cannot be read."""
+        """Header of the test's manifest. Raises RecordError if it cannot be read."""
         return self.manifest.header
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The test's manifest. Raises RecordError if its header contradicts its episodes."""
+        """The test's manifest. Raises RecordError if it cannot be read."""
         with _blaming(self.path):
-            manifest = read_test(self.path / "manifest.jsonl", self.manifest_sha256)
+            manifest = read_test(self.path / MANIFEST)
             return replace(manifest, own_list=True) if self.run.identity.own_list else manifest
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """The scores of the protocol, {name: value}; NaN for one that it does not define on these episodes."""
+        return self.protocol.statistics(official_rows(self.every_episode), self.header).scores()
+
+    @cached_property
+    def hashes(self) -> dict[str, Any]:
+        """Hashes of the counts, of each column of real numbers, and of the truth (`fsbench.records.counts.hashes`)."""
+        return hashes(self.every_episode)
+
+    @property
+    def counts_sha256(self) -> str:
+        """Hash of all pixel counts, presence decisions and failures."""
+        return str(self.hashes["counts_sha256"])
+
+    @property
+    def counted(self) -> str:
+        """Hash of everything that was counted: whole numbers, real numbers and the truth."""
+        return fingerprint([*self.hashes.values()])
+
+    @property
+    def failed_episodes(self) -> int:
+        """Number of episodes that the method could not answer."""
+        frame = self.every_episode
+        return frame.filter(frame[FAILED])["episode"].n_unique() if FAILED in frame.columns else 0
 
     @cached_property
     def episodes(self) -> "pl.DataFrame":
         """Count table of the test's episodes with their official supports, from which scores are computed.
 
         It has a row per (episode, slot), sorted, with pixel counts, presence, and the numbers of the images that a row
-        depends on (`with_images`). Raises RecordError if the counts were changed.
+        depends on (`with_images`).
         """
         return with_images(official_rows(self.every_episode), self.manifest)
 
@@ -106,24 +168,25 @@ class Record:
 
         The images that a row depends on are not included; `episodes` has them.
 
-        Raises RecordError if the counts were changed or are impossible, or if run.json contradicts them or the
-        manifest.
+        Raises RecordError if the counts cannot be read, or are impossible.
         """
-        file = self.path / "episodes.parquet"
         with _blaming(self.path):
+            file = self.path / COUNTS
             frame = read_parquet(file, count_schema(self.header))
-            check_rows(frame, self.manifest, file)
-            check_statements(self.run, self.manifest, frame, self.path / "run.json")
             check_identities(frame, self.manifest, self.run, file)
             return frame
 
 
 def read_record(path: Path) -> Record | None:
     """Read the record in folder `path`; None if the run is unfinished. Raises RecordError if it is damaged."""
-    run = read_run(path / "run.json")
-    if run is not None and not is_file(counts := path / "episodes.parquet"):
-        raise counts_refusal(counts, "it is missing")
-    return None if run is None else Record(path, run)
+    with _blaming(path):
+        run = read_run(path / COMPLETE)
+    if run is None:
+        return None
+    record = Record(path, run)
+    record.file(MANIFEST)
+    record.file(COUNTS)
+    return record
 
 
 @contextmanager
@@ -208,46 +271,18 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
         for record in find_records(folder, None if refused is None else messages):
             copies.setdefault(record.run.id, []).append(record)
     for name, (first, *others) in list(copies.items()):
-        differences = {other.path: _difference(first.run, other.run) for other in others}
-        path = next((path for path, difference in differences.items() if difference), None)
-        if path is not None:
+        other = next((one for one in others if one.run.seal != first.run.seal and one.counted != first.counted), None)
+        if other is not None:
             messages.append(
-                f"{first.path} and {path} are both the run {name}, with different {differences[path]}; remove the one "
-                "that was changed"
+                f"{first.path} and {other.path} are both the run {name}, with different counts; remove the one that is "
+                "not yours"
             )
             del copies[name]
-    found = [first for first, *_ in copies.values()]
-    for record in truth_outlier_records(found):
-        found.remove(record)
-        messages.append(
-            f"{record.path} has another truth than other runs of the same episodes and files; one of them was changed "
-            "after it was run; remove or repeat that one"
-        )
     if refused is None and messages:
         raise RecordError(messages[0])
     if refused is not None:
         refused += dict.fromkeys(messages)
-    return found
-
-
-def truth_outlier_records(records: Iterable[Record]) -> list[Record]:
-    """Return runs whose true pixel counts differ from those of most runs on the same episodes and files.
-
-    If no set of true counts is the most frequent, all runs of these episodes are returned.
-    """
-    groups: dict[tuple[Any, ...], dict[str, list[Record]]] = {}
-    for record in records:
-        identity = record.run.identity
-        if identity.files_sha256 is not None:
-            side = identity.image_size if record.protocol.view.counts_at_input_size else None
-            key = identity.manifest_sha256, identity.files_sha256, side
-            groups.setdefault(key, {}).setdefault(record.run.truth_sha256, []).append(record)
-    outliers = []
-    for truths in groups.values():
-        most = max(map(len, truths.values()))
-        usual = [truth for truth, same in truths.items() if len(same) == most]
-        outliers += [one for truth, same in truths.items() if [truth] != usual for one in same]
-    return outliers
+    return [first for first, *_ in copies.values()]
 
 
 def finished_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
@@ -261,10 +296,3 @@ def finished_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
         none = f"no finished run in {', '.join(map(str, folders))}; make one: fsbench bench"
         raise RecordError(*refused) if refused else SettingsError(none)
     return records, refused
-
-
-def _difference(first: Run, second: Run) -> str:
-    """Name what tells two records of one run apart; empty of copies."""
-    if first.counted != second.counted:
-        return "counts"
-    return "settings" if first.identity != second.identity else ""

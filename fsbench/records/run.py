@@ -1,19 +1,20 @@
-"""The content of a finished run's `run.json`, which may come from anybody, as types.
+"""The content of a finished run's `run.json` as types: its identity, facts, and the seal over all of its files.
 
-Fields stand in the order in which a run writes them. A field with a default is one that records of
-runs lack that have no such thing; entries of later versions are kept under their names without a meaning.
+What follows from these, the counts or the manifest, such as scores, is not stored: see `fsbench.records.record`.
+Fields stand in the order in which a run writes them. A field with a default is one that records of runs lack that have
+no such thing; entries of later versions are kept under their names without a meaning.
 """
 
 import json
 import re
-from math import isnan, nan
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fsbench.base.errors import RecordError
-from fsbench.base.files import fingerprint, read_json, write_text
+from fsbench.base.files import fingerprint, read_json, sha256_file, write_text
 from fsbench.base.files.validation import first_problem
 from fsbench.base.precision import CacheDtype, NetworkPrecision, Precision
 from fsbench.data.annotations import KnownOrNot, Supervision, SupportAnnotation
@@ -27,8 +28,8 @@ OTHER_RUN: Final = "another run"
 UNTRAINED: Final = "nothing trained"
 Origin = Literal["trained here", "the authors' checkpoint", "another run", "nothing trained"]
 """Origins of a run's weights."""
-LAST = "last"
-"""Stands for the score by which a checkpoint was chosen, where a training kept its last one."""
+LAST, CHOSEN_BY = "last", "val/mIoU"
+"""Score by which a checkpoint was chosen: that of a validation, or none where a training kept its last one."""
 
 Keep = Literal["none", "masks", "soft"]
 """How much of its predictions a run keeps: nothing, masks, or beside them the soft masks and attention maps that the
@@ -43,11 +44,7 @@ Text = Annotated[str, Field(max_length=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Remark = Annotated[str, Field(max_length=10_000)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
-Score = Annotated[
-    float, BeforeValidator(lambda value: nan if value is None else value),
-    PlainSerializer(lambda value: None if isnan(value) else value),
-]  # fmt: skip
-"""A score; NaN, of one that is not defined, is null in JSON."""
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 LONGEST_LABEL = 60
 """Most characters of a label that a user gives a run."""
 
@@ -237,17 +234,6 @@ class Told(Entries):
     labelled_images: Count = 0
 
 
-class HandedIn(Entries):
-    """Source of predictions that another program made and fsbench counted.
-
-    Attributes:
-        answers_sha256: hash of the masks, presence decisions and presence scores that were counted; also in the run's
-            identity.
-    """
-
-    answers_sha256: Name
-
-
 class WentOn(Entries):
     """How an interrupted evaluation was resumed, and whether its earlier results still hold.
 
@@ -280,21 +266,22 @@ class Cost(Entries):
     kept_features: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class KeptPredictions(Entries):
-    """How much of a run's predictions is stored ("none", "masks", "soft"), the file's hash, and attention's meaning."""
-
-    kept: Keep = "none"
-    sha256: Name = ""
-    attention: Text = ""
-
-
 class TrainingOutcome(Entries):
-    """Results of a run's own training, calibration or fine-tuning; all entries are empty if there was none."""
+    """Results of a run's own training, calibration or fine-tuning; all entries are empty if there was none.
+
+    Attributes:
+        checkpoint_sha256: hash of the checkpoint that training or fine-tuning chose.
+        validation_episodes: number of validation episodes.
+        official_validation_episodes: number of validation episodes that the protocol prescribes.
+    """
 
     calibration: dict[str, Any] | None = None
     adaptation: dict[str, Any] | None = None
     checkpoint: Name | None = None
+    checkpoint_sha256: Text | None = None
     validation_mIoU: float | None = None
+    validation_episodes: Count | None = None
+    official_validation_episodes: Count | None = None
     epochs: Count | None = None
     ended_early: Any = None
     step: dict[str, Any] | None = None
@@ -318,26 +305,23 @@ class Provenance(Entries):
     device: Text = ""
     processes: Count | None = None
     threads: Count | None = None
-    cache_dtype: CacheDtype | None = None
-    backbone_precision: NetworkPrecision | None = None
     unordered_kernels: list[Name] = []
     plug_ins: list[Any] = []
     variables: dict[Name, Text] = {}
 
 
 class RunFacts(Entries):
-    """Entries of `run.json` that are not computed from the run's counts.
+    """What a run knows of itself besides its files.
 
     Attributes:
         id: name of the run's folder.
         label: the latest label that the user gave the run; "", and not written, if there is none.
         identity: everything that can change the run's result.
-        checkpoint_sha256: hash of the checkpoint that was evaluated.
+        loaded: origin and training of the weights of a checkpoint that was loaded; None, and not written, otherwise.
         checkpoint_variant: whether settings that an authors' checkpoint does not show, such as its image size, were
             "stated beside the checkpoint" or "taken on trust"; None for other checkpoints.
         told: labels of the test's classes that the method uses; None, and not written, if another program made the
             predictions.
-        handed_in: source of predictions that another program made; None, and not written, if fsbench ran the method.
         asked_alone: number of episodes that were also predicted one by one before the test, with equal results; None if
             another program made the predictions.
         went_on: how the run was resumed; None, and not written, if it was not interrupted, or if its identity includes
@@ -346,6 +330,8 @@ class RunFacts(Entries):
         beyond_authors_rule: why the authors' rule for joining several shots does not cover the test's number of shots;
             "" if it does.
         sees_supports: whether the method uses supports; False for a baseline that uses the query alone.
+        dropped_classes: names of classes that were left out for lack of images, in the order of the header's numbers.
+        attention: what stored attention maps show, in the method's words; "" without such maps.
         remarks: sentences that readers of the scores must know.
         cost: number of parameters, seconds and memory of the evaluation.
         made: results of training, calibration or fine-tuning.
@@ -355,49 +341,85 @@ class RunFacts(Entries):
     id: Name
     label: Label = ""
     identity: Identity
-    checkpoint_sha256: Text | None = None
+    loaded: Weights | None = None
     checkpoint_variant: Variant | None = None
-    weights: Weights
     told: Told | None = None
-    handed_in: HandedIn | None = None
     asked_alone: Count | None = 0
     went_on: WentOn | None = None
     presence: Name
     beyond_authors_rule: Remark = ""
     sees_supports: bool = True
+    dropped_classes: list[Name] = []
+    attention: Text = ""
     remarks: list[Remark] = []
     cost: Cost
     made: TrainingOutcome = TrainingOutcome()
     provenance: Provenance = Provenance()
 
-
-class Run(RunFacts):
-    """Content of `run.json`: a finished run without its counts.
-
-    Attributes:
-        scores: {name: value}; NaN for a score that the protocol does not define on these episodes.
-        augmented_episodes: number of episodes with supports that an augmented setting of FS-CS added.
-        failed_episodes: number of episodes that the method could not predict.
-        dropped_classes: names of classes that were left out for lack of images.
-        predictions: which predictions are stored, with their file's hash; None if none are.
-        counts_sha256: hash of all whole numbers in the count table (pixel counts, decisions, failures).
-        columns_sha256: {column of real numbers: hash}, of presence scores and region measures.
-        truth_sha256: hash of classes and true pixels in the count table, equal for all methods.
-    """
-
-    scores: dict[str, Score] = {}
-    augmented_episodes: Count = 0
-    failed_episodes: Count = 0
-    dropped_classes: list[Name] = []
-    predictions: KeptPredictions | None = None
-    counts_sha256: Name
-    columns_sha256: dict[Name, Name]
-    truth_sha256: Name
+    @property
+    def handed_in(self) -> bool:
+        """Whether another program made the predictions, which were counted here."""
+        return self.identity.answers_sha256 is not None
 
     @property
-    def counted(self) -> str:
-        """Hashes, joined as text, of everything that was counted: whole numbers, real numbers, and the truth."""
-        return fingerprint([self.counts_sha256, self.columns_sha256, self.truth_sha256])
+    def checkpoint_sha256(self) -> str | None:
+        """Hash of the checkpoint that was evaluated: the one that the run made, or that it loaded; None without one."""
+        adapted, loaded = self.made.adaptation or {}, self.identity.training or {}
+        return adapted.get("checkpoint_sha256") or self.made.checkpoint_sha256 or loaded.get("checkpoint_sha256")
+
+    @property
+    def weights(self) -> Weights:
+        """Origin and training of the evaluated weights."""
+        identity, made = self.identity, self.made
+        if self.loaded is not None:
+            return self.loaded
+        if self.handed_in or not (identity.training or {}).keys() & {"max_epochs", "batch_size"}:
+            return Weights(origin=None if self.handed_in else UNTRAINED, training=None)
+        training = Training(
+            image_size=identity.image_size,
+            precision=str(identity.precision),
+            tf32=identity.tf32,
+            settings=identity.training or {},
+            method=identity.method.as_json(),
+            chosen_by=LAST if made.validation_episodes is None else CHOSEN_BY,
+            episodes=made.validation_episodes,
+            official_episodes=made.official_validation_episodes,
+        )
+        return Weights(origin=TRAINED_HERE, training=training)
+
+
+class FileState(Entries):
+    """Size and hash of a file as a run wrote it."""
+
+    bytes: Count
+    sha256: Sha256
+
+    @classmethod
+    def of(cls, path: Path) -> "FileState":
+        return cls(bytes=path.stat().st_size, sha256=sha256_file(path))
+
+
+class Run(RunFacts):
+    """Content of `run.json`: a finished run, sealed.
+
+    Attributes:
+        files: {name of each other file of the record: its size and hash}.
+        seal: hash over all other entries, and so over all files of the record.
+    """
+
+    files: dict[Name, FileState]
+    seal: Sha256
+
+
+def sealed(entries: Mapping[str, Any]) -> Run:
+    """Return a run of these entries of a run.json, with its seal."""
+    values = json.loads(json.dumps(dict(entries)))
+    return Run.model_validate(values | {"seal": seal(values)})
+
+
+def seal(entries: Mapping[str, Any]) -> str:
+    """Return the hash over all entries of a run.json (JSON values) but its seal."""
+    return fingerprint({name: value for name, value in entries.items() if name != "seal"})
 
 
 def run_name(words: str) -> str:
@@ -410,9 +432,10 @@ def run_name(words: str) -> str:
 
 
 def read_run(file: Path) -> Run | None:
-    """Read and check a run.json, which a stranger may have written; None if the file does not exist.
+    """Read a run.json; None if the file does not exist.
 
-    Raises RecordError, which names entries that are missing, or the first one with a wrong type or range.
+    Raises RecordError if it was cut or edited, which names entries that are missing, or the first one with a wrong type
+    or range.
     """
     remedy = "remove the folder or run it again"
     try:
@@ -420,11 +443,11 @@ def read_run(file: Path) -> Run | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise RecordError(f"{file} is no JSON ({error}); {remedy}") from error
+        raise RecordError(f"{file} is no JSON, as if it was cut ({error}); {remedy}") from error
     if _is_deeper(values, DEEPEST):
         raise RecordError(f"{file} is no record of fsbench: it has more than {DEEPEST} levels; {remedy}")
     try:
-        return Run.model_validate(values)
+        run = Run.model_validate(values)
     except ValidationError as error:
         problems = error.errors(include_url=False)
         missing = [".".join(map(str, each["loc"])) for each in problems if each["type"] == "missing"]
@@ -432,6 +455,12 @@ def read_run(file: Path) -> Run | None:
             expected = "expected a whole record of fsbench"
             raise RecordError(f"{file} lacks {', '.join(missing)}; {expected}; {remedy}") from None
         raise RecordError(f"{file} is no record of fsbench: {first_problem(error, values)}; {remedy}") from error
+    if seal(values) != run.seal:
+        raise RecordError(
+            f"{file} does not have its seal: it was edited by hand, or joined from two files; get the record again, or "
+            "run it again with --force"
+        )
+    return run
 
 
 def write_run(file: Path, run: Run) -> None:

@@ -15,7 +15,6 @@ from fsbench.base.errors import RecordError
 from fsbench.base.files import replacing
 from fsbench.base.files.arrays import read_parquet as read_columns
 from fsbench.base.files.images import MASK_PIXELS
-from fsbench.base.statements import Statement
 from fsbench.data.episodes.manifest import Header
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 
@@ -136,16 +135,6 @@ PREDICTIONS = Schema(
     "expected the predictions of the run; remove the file (tables do without it), or run again with --force",
 )
 """Schema of `predictions.parquet`: a row for each way of each episode."""
-
-
-FOOTER: Mapping[str, Statement[Any]] = {
-    "names and types of columns": Statement("the file's schema, before a column is read"),
-    "number of rows": Statement("most cells of such a file, before a column is read; then the rows that there are"),
-    "sorted columns": Statement("dropped as the file is read; rows are held against the order of episodes and slots"),
-    "statistics (least, largest, gaps)": Statement("not read; each value is held against its column's bounds"),
-    "sizes of texts": Statement("not read; columns of numbers come first, then texts up to most bytes of such a file"),
-}
-"""Entries of a parquet file's footer."""
 
 
 def largest_way(header: Header) -> int:

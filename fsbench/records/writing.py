@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsbench.protocols.test import Test
-from fsbench.records.counts import failed_episodes, hashes, official_rows
+from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.predictions import Prediction, write_predictions
-from fsbench.records.record import Record
-from fsbench.records.run import Keep, Run, RunFacts, write_run
+from fsbench.records.record import COUNTS, MANIFEST, Record
+from fsbench.records.run import FileState, Keep, RunFacts, sealed, write_run
 from fsbench.records.run_directory import COMPLETE, held
 from fsbench.records.tables import write_parquet
 
@@ -45,19 +45,13 @@ def write_record(
     Raises:
         RecordError: a prediction that is to be stored is missing.
     """
-    header, episodes = test.manifest.header, test.manifest.episodes
-    test.manifest.write(folder / "manifest.jsonl")
-    predictions = write_predictions(folder, kept, frame, keep, attention_meaning)
-    run = Run(
-        **{name: getattr(facts, name) for name in facts.model_fields_set},
-        scores=test.protocol.statistics(official_rows(frame), header).scores(),
-        augmented_episodes=sum(episode.augmented for episode in episodes),
-        failed_episodes=failed_episodes(frame),
-        dropped_classes=[test.data.class_names[number - 1] for number in header.dropped_classes],
-        **hashes(frame),
-    )
-    run = run if predictions is None else run.model_copy(update={"predictions": predictions})
-    return write_files(folder, run, frame, listeners)
+    test.manifest.write(folder / MANIFEST)
+    more: dict[str, str | list[str]] = {}
+    if write_predictions(folder, kept, frame, keep) and attention_meaning:
+        more["attention"] = attention_meaning
+    if dropped := test.manifest.header.dropped_classes:
+        more["dropped_classes"] = [test.data.class_names[number - 1] for number in dropped]
+    return write_files(folder, facts.model_copy(update=more), frame, listeners)
 
 
 def label_run(record: Record, label: str | None) -> Record:
@@ -73,32 +67,33 @@ def label_run(record: Record, label: str | None) -> Record:
     if label is None or label == record.run.label:
         return record
     entries = {name: value for name, value in record.run.as_json().items() if name != "label"}
-    run = Run.model_validate(entries | ({"label": label} if label else {}))
+    run = sealed(entries | ({"label": label} if label else {}))
     with held(record.path):
         write_run(record.path / COMPLETE, run)
     return Record(record.path, run)
 
 
-def write_files(folder: Path, run: Run, frame: "pl.DataFrame", listeners: Iterable[Listener] = ()) -> Record:
-    """Write `episodes.parquet`, then `run.json`, which marks the run's folder as complete.
+def write_files(folder: Path, facts: RunFacts, frame: "pl.DataFrame", listeners: Iterable[Listener] = ()) -> Record:
+    """Write `episodes.parquet`, then `run.json` with its seal, which marks the run's folder as complete.
 
     Args:
-        folder: the folder of the run.
-        run: contents of `run.json`.
+        folder: the folder of the run, with its manifest and, where they are kept, its predictions.
+        facts: entries of `run.json`.
         frame: the count table of the run's episodes.
         listeners: functions that are called with the record before `run.json` is written, so that a run that is killed
             during these calls is not complete. If a listener raises an error, the other listeners are still called and
             `run.json` is written; then the first error is raised.
     """
-    write_parquet(folder / "episodes.parquet", frame)
-    record = Record(folder, run)
+    write_parquet(folder / COUNTS, frame)
+    files = {name: FileState.of(folder / name) for name in (MANIFEST, COUNTS, PREDICTIONS) if (folder / name).is_file()}
+    record = Record(folder, sealed(facts.as_json() | {"files": {name: one.as_json() for name, one in files.items()}}))
     errors: list[Exception] = []
     for listener in listeners:
         try:
             listener(record)
         except Exception as error:  # whatever a listener raises: the results are there
             errors.append(error)
-    write_run(folder / "run.json", run)
+    write_run(folder / COMPLETE, record.run)
     if errors:
         raise errors[0]
     return record

@@ -27,5 +27,5 @@ def test_a_run_is_the_same_whatever_the_locale(fsbench, bench_arguments, finishe
     done = fsbench(*bench_arguments("prototype", "Läufe", "--no-trivial"), **LOCALE)
     assert (done.returncode, done.stdout.isascii()) == (0, True) and "L\\xe4ufe" in done.stdout, done.stderr
     record = the_record(tmp_path / "Läufe")
-    assert record.run.counts_sha256 == the_record(finished_runs).run.counts_sha256
+    assert record.counts_sha256 == the_record(finished_runs).counts_sha256
     assert "Läufe" in (record.path / "config.yaml").read_text(encoding="utf-8")

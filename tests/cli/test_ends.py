@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_amid_the_table_of_counts(capsys, run_arguments, fin
     assert command.main(words) == 0
     record = the_record(tmp_path / "runs")
     assert "evaluation: 0 of 9 episodes are left" in (record.path / "run.log").read_text()
-    assert record.run.counts_sha256 == the_record(finished_runs).run.counts_sha256
+    assert record.counts_sha256 == the_record(finished_runs).counts_sha256
 
 
 def test_a_connection_to_a_loaders_process_that_broke_is_told_as_its_end():

@@ -317,7 +317,7 @@ def test_the_loops_of_the_guide(command, folder, tmp_path, monkeypatch, places, 
             assert stored.presence.tolist() == [False, True]
     status, _, err = command("score", "mine.fsa", "--kit", "kit", "--data-root", folder[2], "--name", "mine")
     assert status == 0, err
-    assert 0 < only_run(tmp_path / "runs").run.scores["FB-IoU"] < 100
+    assert 0 < only_run(tmp_path / "runs").scores["FB-IoU"] < 100
 
 
 def test_some_answers_are_a_trial(command, kit, where, blocks_test, tmp_path):
@@ -423,7 +423,7 @@ def test_the_light_installation_has_both(folder, tmp_path):
     kit = ["kit", *folder, "--protocol", "pfenet", "--episodes", "5", "--out", "kit"]
     for words, status, out, err in light.call(kit, answered):
         assert status == 0 and out, (words, err)
-    assert only_run(tmp_path / "runs").run.scores["mIoU"] == 100
+    assert only_run(tmp_path / "runs").scores["mIoU"] == 100
 
 
 def noise(episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -459,8 +459,8 @@ def test_all_protocols_count_files_as_functions(protocol, blocks_folder, tmp_pat
         for episode in test:
             answers.add(episode, *noise(episode))
     there = score(tmp_path / "a.fsa", replace(test, image_size=None), name="x", runs=tmp_path / "there").record
-    assert there.run.id == here.run.id and there.run.scores == here.run.scores
-    assert there.run.counts_sha256 == here.run.counts_sha256 and there.run.identity.image_size == side
+    assert there.run.id == here.run.id and there.scores == here.scores
+    assert there.counts_sha256 == here.counts_sha256 and there.run.identity.image_size == side
     predictions = [(record.path / "predictions.parquet").read_bytes() for record in (here, there)]
     assert predictions[0] == predictions[1]
 

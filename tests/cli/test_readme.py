@@ -88,7 +88,7 @@ def test_example_method_runs_from_the_command_line(fsbench, bench_arguments, tmp
     assert done.returncode == 0, done.stderr
     records = find_records(tmp_path / "runs")
     assert {record.path.name.partition("-")[0] for record in records} == set(names)
-    assert all(0 < record.run.scores["mIoU"] < 100 for record in records)
+    assert all(0 < record.scores["mIoU"] < 100 for record in records)
     assert all(name in done.stdout for name in names)
 
 

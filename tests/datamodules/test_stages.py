@@ -70,7 +70,7 @@ def bench(method, folder, runs, *more, **options):
 def test_the_scores_of_a_test_are_those_of_a_run(blocks_folder, tmp_path):
     (found,) = trainer().test(prototype(), datamodule=blocks(blocks_folder), verbose=False)
     record = bench("prototype", blocks_folder, tmp_path)
-    assert found == {f"test/{name}": value for name, value in record.run.scores.items()}
+    assert found == {f"test/{name}": value for name, value in record.scores.items()}
     assert {"test/mIoU", "test/FB-IoU", "test/accuracy"} <= found.keys() and found["test/mIoU"] > 0
 
 
@@ -82,7 +82,7 @@ def test_a_method_that_is_told_more_is_told_it_in_a_test_by_hand(blocks_folder, 
     (found,) = trainer().test(method, datamodule=blocks(blocks_folder), verbose=False)
     request = RunConfig("sam3_exemplars", "demo", way=2, runs=str(tmp_path), extra=words(blocks_folder))
     record = run_experiment(Experiment(parse_run(request)))
-    assert found == {f"test/{name}": value for name, value in record.run.scores.items()} and found["test/mIoU"] > 0
+    assert found == {f"test/{name}": value for name, value in record.scores.items()} and found["test/mIoU"] > 0
 
 
 def over_asked(scores, name, manifest, count):
@@ -189,7 +189,7 @@ def test_a_method_that_calibrates_does_so_before_the_test(blocks_folder, tmp_pat
     (found,) = trainer().test(method, datamodule=blocks(blocks_folder), verbose=False)
     record = bench("prototype", blocks_folder, tmp_path, "--model.selection=base")
     assert record.run.made.calibration
-    assert found == {f"test/{name}": value for name, value in record.run.scores.items()}
+    assert found == {f"test/{name}": value for name, value in record.scores.items()}
 
 
 SCRIPT = """
@@ -272,7 +272,7 @@ def test_a_training_by_hand_is_validated_and_its_checkpoint_is_taken_by_a_run(bl
     assert again["val/mIoU"] == float(fitting.callback_metrics["val/mIoU"])
     (tested,) = trainer().test(method, datamodule=data, verbose=False)
     record = bench("emat", blocks_folder, tmp_path, "--model.support_side=4", checkpoint=str(tmp_path / "best.ckpt"))
-    assert record.run.scores == {name.removeprefix("test/"): value for name, value in tested.items()}
+    assert record.scores == {name.removeprefix("test/"): value for name, value in tested.items()}
     assert record.run.weights.origin == "another run"
 
 

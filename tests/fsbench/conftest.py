@@ -77,9 +77,8 @@ def record_maker(data: Path, runs: Path) -> Callable[..., Record]:
         cost = {"trainable_parameters": 86020, "episodes_per_second": 12.345, "peak_mib": 1234.5}
         run = {"identity": identity, "presence": presence, "cost": cost}
         frame = to_frame(rows, manifest)
-        predictions = write_predictions(folder, kept, frame, keep, attends)
-        if predictions is not None:
-            run["predictions"] = predictions
+        if write_predictions(folder, kept, frame, keep):
+            run["attention"] = attends
         return written(folder, frame, **run)
 
     return make

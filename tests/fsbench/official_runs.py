@@ -10,6 +10,7 @@ from fsbench.base.paths import REPOSITORY
 from fsbench.data.episodes.manifest import read_manifest
 from fsbench.records.counts import to_frame
 from fsbench.records.record import Record
+from fsbench.records.run import TRAINED_HERE
 from fsbench.runner.config.merge import shipped_settings
 from tests.fsbench.runs import written
 
@@ -38,12 +39,15 @@ def run_of(header, method, backbone, weights="official x", identity=(), training
         "method": method, "backbone": {"name": backbone, "weights": weights}, "fold": header.fold, "seed": 0,
         "image_size": data["image_size"], "precision": "32-true", "tf32": False, "training": trained,
     } | dict(identity)  # fmt: skip
-    numbers = {key: recorded.get(key) for key in ("image_size", "precision", "tf32")}
-    more = {"settings": trained, "method": method, "chosen_by": "val/mIoU"} | numbers
-    more |= {"episodes": 1000, "official_episodes": 1000} | dict(facts or ())
+    validated = {"episodes": 1000, "official_episodes": 1000} | dict(facts or ())
     cost = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
     run = {"identity": recorded, "presence": "predicted", "cost": cost}
-    return run if origin is None else run | {"weights": {"origin": origin, "training": None if facts is None else more}}
+    if origin in (None, TRAINED_HERE):
+        names = {"episodes": "validation_episodes", "official_episodes": "official_validation_episodes"}
+        return run | {"made": {names[key]: value for key, value in validated.items() if key in names}}
+    numbers = {key: recorded.get(key) for key in ("image_size", "precision", "tf32")}
+    more = {"settings": trained, "method": method, "chosen_by": "val/mIoU"} | numbers | validated
+    return run | {"loaded": {"origin": origin, "training": None if facts is None else more}}
 
 
 @cache

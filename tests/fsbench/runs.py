@@ -1,6 +1,5 @@
 """Runs and records with entries that are given, and others that do not matter."""
 
-import json
 import re
 from contextlib import suppress
 from dataclasses import replace
@@ -11,9 +10,8 @@ import polars as pl
 
 from fsbench.base.errors import RecordError
 from fsbench.data.episodes.manifest import Header, read_manifest
-from fsbench.records.counts import hashes
-from fsbench.records.record import Record
-from fsbench.records.run import OTHER_RUN, TRAINED_HERE, UNTRAINED, Run
+from fsbench.records.record import MANIFEST, Record
+from fsbench.records.run import FileState, Run, RunFacts, sealed, write_run
 from fsbench.records.writing import write_files
 from fsbench.scores.count_table import QUERIES, SUPPORTS
 
@@ -26,11 +24,7 @@ IDENTITY = {
 }
 COST = {"trainable_parameters": 0, "episodes_per_second": 1.0, "peak_mib": 1.0}
 TOLD = {"supervision": ["masks"], "saw_test_classes": "no"}
-HASHES = {"counts_sha256": "0", "columns_sha256": {}, "truth_sha256": "0"}
-ENTRIES = {
-    "id": "run", "identity": IDENTITY, "weights": {"origin": UNTRAINED, "training": None}, "told": TOLD,
-    "presence": "predicted", "cost": COST,
-} | HASHES  # fmt: skip
+ENTRIES = {"id": "run", "identity": IDENTITY, "told": TOLD, "presence": "predicted", "cost": COST}
 """The entries that every run has."""
 
 
@@ -49,30 +43,15 @@ def some_header(**entries: Any) -> Header:
 
 
 def some_run(identity: dict[str, Any] | None = None, **entries: Any) -> Run:
-    """Return a run with these entries; `identity` holds those of its identity, and its weights follow from them."""
-    own = _merged(IDENTITY, identity)
-    return Run.model_validate(ENTRIES | {"identity": own, "weights": usual_weights(own)} | entries)
-
-
-def usual_weights(identity: dict[str, Any]) -> dict[str, Any]:
-    """Return the weights of a run with this identity: trained here, untrained, or a checkpoint that tells nothing."""
-    settings = identity["training"] or {}
-    if "checkpoint_sha256" in settings:
-        return {"origin": OTHER_RUN, "training": None}
-    if "max_epochs" not in settings:  # None, or what a method is calibrated on
-        return {"origin": UNTRAINED, "training": None}
-    numbers = {name: identity[name] for name in ("image_size", "precision", "tf32") if name in identity}
-    training = numbers | {"settings": settings, "method": identity["method"]}
-    return {"origin": TRAINED_HERE, "training": training}
+    """Return a run with these entries; `identity` holds those of its identity."""
+    return sealed(ENTRIES | {"identity": _merged(IDENTITY, identity), "files": {}} | entries)
 
 
 def changed(record: Record, identity: dict[str, Any] | None = None, **entries: Any) -> Record:
     """Return the record with other entries, without those that are `...`; `identity` as of `some_run`."""
     values = record.run.as_json()
-    own = _merged(values["identity"], identity)
-    weights = usual_weights(own) if values["weights"] == usual_weights(values["identity"]) else values["weights"]
-    values |= {"identity": own, "weights": weights} | entries
-    other = Record(record.path, Run.model_validate({key: value for key, value in values.items() if value is not ...}))
+    values |= {"identity": _merged(values["identity"], identity)} | entries
+    other = Record(record.path, sealed({key: value for key, value in values.items() if value is not ...}))
     of_the_run = ("path", "run", "flat_identity")
     other.__dict__.update({name: value for name, value in record.__dict__.items() if name not in of_the_run})
     return other
@@ -87,18 +66,24 @@ def rewrite(
     if header:
         identity |= {"fold": header["fold"]} if isinstance(header.get("fold"), int) else {}
         manifest = replace(record.manifest, entries=record.manifest.entries | header)
-        manifest.write(record.path / "manifest.jsonl")
+        manifest.write(record.path / MANIFEST)
         identity["manifest_sha256"] = manifest.sha256
     run = changed(record, identity, **entries).run
     if "id" not in entries:
         run = with_digits(run)
-    (record.path / "run.json").write_text(json.dumps(run.as_json()))
+    return reseal(Record(record.path, run))
+
+
+def reseal(record: Record) -> Record:
+    """Seal the files of a record as they are, as whoever makes them up can; write and return it."""
+    files = {name: FileState.of(record.path / name).as_json() for name in record.run.files}
+    write_run(record.path / "run.json", run := sealed(record.run.as_json() | {"files": files}))
     return Record(record.path, run)
 
 
 def with_digits(run: Run) -> Run:
     """Return a run whose id ends with the digits of its identity."""
-    return run.model_copy(update={"id": f"{re.sub('-[0-9a-f]{10}$', '', run.id)}-{run.identity.digits}"})
+    return sealed(run.as_json() | {"id": f"{re.sub('-[0-9a-f]{10}$', '', run.id)}-{run.identity.digits}"})
 
 
 def written(folder: Path, frame: pl.DataFrame, identity: dict[str, Any] | None = None, **entries: Any) -> Record:
@@ -108,8 +93,9 @@ def written(folder: Path, frame: pl.DataFrame, identity: dict[str, Any] | None =
     no test and counts of no prediction may be given.
     """
     frame = frame.drop(SUPPORTS, QUERIES, strict=False)
-    run = with_digits(some_run(identity, **{"id": folder.name} | entries | hashes(frame)))
-    record = write_files(folder, run, frame)
+    run = with_digits(some_run(identity, **{"id": folder.name} | entries))
+    facts = {name: value for name, value in run.as_json().items() if name not in ("files", "seal")}
+    record = write_files(folder, RunFacts.model_validate(facts), frame)
     record.__dict__["every_episode"] = frame
     with suppress(RecordError):
         manifest = read_manifest(folder / "manifest.jsonl")

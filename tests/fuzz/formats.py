@@ -24,7 +24,6 @@ import yaml
 from PIL import Image
 
 from fsbench.base.errors import RecordError
-from fsbench.base.files import sha256_file
 from fsbench.base.paths import CONFIGS
 from fsbench.data.coco_json import read_instances
 from fsbench.data.episodes.episode import Episode
@@ -51,6 +50,7 @@ from fsbench.records.checked_jsonl import checked_line
 from fsbench.records.journal import Journal
 from fsbench.records.predictions import read_predictions, write_predictions
 from fsbench.records.record import Record
+from fsbench.records.run import FileState
 from fsbench.records.tables import count_schema, read_parquet
 from fsbench.runner.grid.spec import read_grid
 from fsbench.scores.answers import SOFT_SIDE
@@ -281,7 +281,7 @@ def _predictions() -> bytes:
 
 
 def _read_predictions(path: Path) -> None:
-    record = Record(path.parent, some_run(predictions={"kept": "soft", "sha256": sha256_file(path)}))
+    record = Record(path.parent, some_run(files={path.name: FileState.of(path).as_json()}))
     record.__dict__["every_episode"] = _counted()
     stored = read_predictions(record)
     assert stored is not None

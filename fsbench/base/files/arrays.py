@@ -109,7 +109,7 @@ def _read_texts(table: "pl.LazyFrame", rows: int, most: int) -> "pl.DataFrame":
 
     found, start, size = [table.head(0).collect()], 0, 0
     while start < rows:
-        found.append(table.slice(start, min(_TEXTS, 3 * start or 1, rows - start)).collect())
+        found.append(table.slice(start, min(_TEXTS, rows - start)).collect())
         size += int(found[-1].estimated_size())
         if size > most:
             raise ValueError(f"its texts have more than {in_units(most)}, expected at most as much")

@@ -183,11 +183,11 @@ def _contradicting(bundles: Sequence[VerifiedBundle]) -> list[tuple[VerifiedBund
     holders: dict[str, dict[str, str]] = {}
     for bundle in bundles:
         for name, run in bundle.runs.items():
-            holders.setdefault(name, {}).setdefault(run.record.run.counted, bundle.name)
+            holders.setdefault(name, {}).setdefault(run.record.counted, bundle.name)
     found = []
     for bundle in bundles:
         for name, run in bundle.runs.items():
-            others = [other for counts, other in holders[name].items() if counts != run.record.run.counted]
+            others = [other for counts, other in holders[name].items() if counts != run.record.counted]
             if others:
                 reason = (
                     f"{name}: {others[0]} has the same run with other counts; one of both was changed after it was "

@@ -33,7 +33,7 @@ class RunResult:
     @property
     def key(self) -> tuple[str, str]:
         """Run id and hash of counts, equal only for copies of one run."""
-        return self.record.run.id, self.record.run.counted
+        return self.record.run.id, self.record.counted
 
     @property
     def test_files(self) -> tuple[str | None, ...] | None:
@@ -56,7 +56,7 @@ def run_result(folder: Path) -> RunResult:
     truth = truth_sha256(frame, with_pixels=not record.protocol.view.counts_at_input_size)
     statistics = record.protocol.statistics(frame, header).only(score_names(record))
     kept = Record(folder, record.run)
-    vars(kept).update(header=header, undefined_classes=record.undefined_classes)
+    vars(kept).update(header=header, undefined_classes=record.undefined_classes, hashes=record.hashes)
     return RunResult(kept, statistics, truth)
 
 

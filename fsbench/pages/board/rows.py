@@ -291,7 +291,7 @@ def _name_equals(rows: Sequence[Row]) -> list[str]:
     for row in sorted(rows, key=lambda row: row.age):
         for name, cell in row.cells.items():
             for run in cell.runs:
-                holders.setdefault((name, fold_of(run.record), run.record.run.counts_sha256), []).append(row)
+                holders.setdefault((name, fold_of(run.record), run.record.counts_sha256), []).append(row)
     lines: dict[str, None] = {}
     for (name, _, _), (first, *others) in holders.items():
         for other in others:

@@ -52,16 +52,18 @@ def _facts(study: Study, record: Record) -> list[tuple[str, str]]:
         ("files sha256", run.identity.files_sha256 or ""),
         ("files of all folds sha256", run.identity.all_files_sha256),
         ("label maps painted by", run.identity.painting or ""),
-        ("counts sha256", run.counts_sha256),
-        ("handed in", f"answers with sha256 {run.handed_in.answers_sha256}" if run.handed_in else ""),
+        ("counts sha256", record.counts_sha256),
+        ("handed in", f"answers with sha256 {run.identity.answers_sha256}" if run.handed_in else ""),
         ("asked alone", f"{run.asked_alone} episodes, answered alike" if run.asked_alone else ""),
         ("checkpoint sha256", run.checkpoint_sha256 or ""),
         ("checkpoint's variant", run.checkpoint_variant or ""),
         ("method's file", _method_file(record)),
         ("backbone", f"{backbone.name}, weights {backbone.weights}"),
+        ("cache_dtype", backbone.cache_dtype),
+        ("backbone_precision", backbone.backbone_precision),
         ("presence", run.presence),
     ]
-    names = ("finished", "commit", "device", "cache_dtype", "backbone_precision", "processes", "threads", "python")
+    names = ("finished", "commit", "device", "processes", "threads", "python")
     facts += [(name, str(getattr(provenance, name) or "")) for name in names]
     facts.append(("versions", ", ".join(f"{k} {v}" for k, v in provenance.versions.items())))
     return [(name, value) for name, value in facts if value]

@@ -73,6 +73,7 @@ class Draw(ABC):
         asks_base_classes: whether episodes also ask for base classes, which have no supports.
         shares_supports: whether all queries of a run share their supports, so that scores are means over runs.
         supports_serve_all: whether a support serves every class that it shows, so that a class may have more than K.
+        own_entries: further entries that the headers of its manifests have, which its words and scores need.
         is_test: whether results are recorded as those of a protocol; manifest headers then name the protocol.
         seed_may_be_index: whether `seed` may be None, so that an episode's number is its seed.
         has_masks: whether images have masks (segmentation); False if each image has one class (classification).
@@ -110,6 +111,7 @@ class Draw(ABC):
     asks_base_classes: ClassVar[bool] = False
     shares_supports: ClassVar[bool] = False
     supports_serve_all: ClassVar[bool] = False
+    own_entries: ClassVar[tuple[str, ...]] = ()
     is_test: ClassVar[bool] = True
     seed_may_be_index: ClassVar[bool] = False
     has_masks: ClassVar[bool] = True

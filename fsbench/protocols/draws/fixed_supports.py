@@ -136,6 +136,7 @@ class OneSet(Draw):
     per: Per = "class"
 
     shares_supports: ClassVar[bool] = True
+    own_entries: ClassVar[tuple[str, ...]] = (RUN_LENGTHS,)
     supports_serve_all: ClassVar[bool] = True
     shots_note: ClassVar[str] = (
         "each draw with more shots has the supports of the draw with fewer; a folder with a single list asks only "

@@ -121,6 +121,7 @@ class BaseAndNovel(Draw):
     empty_queries: bool = True
 
     asks_base_classes: ClassVar[bool] = True
+    own_entries: ClassVar[tuple[str, ...]] = ("novel_ids",)
     shares_supports: ClassVar[bool] = True
 
     def data(self, data: SegmentationData, fold: int = 0, shot: int = 1) -> SegmentationData:
@@ -211,6 +212,7 @@ class FixedSupports(SupportsForAll):
         name: ListsAndDraw("gfss", "16384 support only", "fixed support set, by shuffling")
         for name in ("pascal", "pascal10i", "coco")
     }
+    own_entries: ClassVar[tuple[str, ...]] = ("novel_ids", "run_lengths")
     all_episodes: ClassVar[str] = "all images of val"
     without_training: ClassVar[str] = "its base model is trained with --method pspnet --protocol pfenet"
     default_description: ClassVar[str] = (

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,6 @@ from fsbench.base.files.folders import scratch_folder
 from fsbench.base.files.opening import is_folder
 from fsbench.base.files.validation import first_problem
 from fsbench.base.files.written import fingerprint
-from fsbench.base.statements import Statement
 from fsbench.data.episodes.manifest import Name, StatedTask
 from fsbench.data.episodes.task import Task
 from fsbench.data.image_io import image_intensities, image_orientation, image_pixels, is_transparent
@@ -79,26 +78,6 @@ class Kit(StatedTask, frozen=True):
     def sha256(self) -> str:
         """Hash of the kit's contents, except its example program."""
         return fingerprint(self.model_dump())
-
-
-_IN_TEST = "the test that follows from all choices, whose hash is `test`"
-
-KIT: Mapping[str, Statement[Any]] = {
-    "format": Statement("the one format"),
-    "version": Statement("the versions that are read: 1"),
-    "test": Statement("the hash of the manifest that is made anew from the choices, or of the one that is given"),
-    **{
-        choice: Statement(_IN_TEST)
-        for choice in (
-            "dataset", "protocol", "protocol_version", "protocol_parts", *(one.name for one in Task.arguments()),
-        )
-    },
-    "lists": Statement("believed: words for readers; those of the test that is made anew stand in the record"),
-    "copied_images": Statement("believed: answers are scored with the images of the data set, not those of the kit"),
-    "own_list": Statement("the manifest that has to be given then"),
-    "files": Statement("the sha256 of each file that is there"),
-}  # fmt: skip
-"""Entry of kit.json -> what it is held against when answers to the kit are scored."""
 
 
 def read_kit(folder: Path) -> Kit:

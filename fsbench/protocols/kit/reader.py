@@ -17,7 +17,6 @@ import numpy as np
 from fsbench.base.errors import DataError, RecordError
 from fsbench.base.files import is_file, open_file, read_text
 from fsbench.base.files.opening import is_folder
-from fsbench.base.statements import Statement
 from fsbench.data.image_io import read_label_map
 from fsbench.data.palettes import SeenColours
 from fsbench.data.picture_file import LABEL_MAP, picture_header
@@ -65,21 +64,6 @@ class HandedInAnswer:
 
 Stored = dict[str, Any]
 """An answer as a line of a file has it, see `fsbench.protocols.kit.answers.read_answer`."""
-
-
-ANSWERS: Mapping[str, Statement[Any]] = {
-    "checksum of a line": Statement("the rest of the line"),
-    "format": Statement("the one format"),
-    "version": Statement("the versions that are read: 1"),
-    "test": Statement("the sha256 of the manifest that is scored, where the file names one"),
-    "number": Statement("the episodes of the test, each of which is answered once"),
-    "size": Statement("the size that the episode asks for, before the mask is read"),
-    "runs": Statement("the size, which they fill, and the number of ways"),
-    "presence": Statement("the number of ways; that all episodes tell it, or none"),
-    "score": Statement("presence, and 0 to 1; that all episodes tell it, or none"),
-    "labels": Statement("the number of queries, and of ways"),
-}
-"""Entry of a file of answers -> what it is held against; what an answer says of its episode, the truth alone tells."""
 
 
 def _read_file(path: Path, test: str, asked: Asked) -> dict[int, Stored]:

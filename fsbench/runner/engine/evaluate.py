@@ -32,11 +32,11 @@ from fsbench.records.run_directory import RunDirectory
 from fsbench.records.writing import write_record
 from fsbench.runner.engine.answering import fresh_copy
 from fsbench.runner.engine.experiment import Experiment
-from fsbench.runner.engine.identity import changed_modules, feature_rounding
+from fsbench.runner.engine.identity import changed_modules
 from fsbench.runner.engine.machine.determinism import unordered_kernels
 from fsbench.runner.engine.machine.meter import Meter
 from fsbench.runner.engine.machine.process_group import in_each_process
-from fsbench.runner.engine.origins import plug_in_origins, weights_origin
+from fsbench.runner.engine.origins import plug_in_origins, training_facts
 from fsbench.runner.engine.train import Preparation
 
 log = logging.getLogger("fsbench")
@@ -346,27 +346,27 @@ def _facts(
         **provenance(PACKAGES, torch.cuda.get_device_name(device) if device.type == "cuda" else None),
         "processes": trainer.world_size,
         "threads": torch.get_num_threads(),
-        **feature_rounding(method),
         "unordered_kernels": sorted(kernels),
         "plug_ins": plug_in_origins(experiment),
     }
-    trained = (experiment.identity.training or {}).get("checkpoint_sha256")
     more: dict[str, Any] = {} if method.sees_supports else {"sees_supports": False}
     more |= {"beyond_authors_rule": beyond} if (beyond := experiment.beyond_authors_rule) else {}
     more |= {"asked_alone": asked} if asked else {}
     more |= {"label": label} if (label := experiment.label) else {}
+    more |= {"loaded": Weights.model_validate(loaded)} if (loaded := experiment.checkpoint_weights) else {}
+    made = dict(preparation.facts)
+    if experiment.trains and (number := (facts := training_facts(experiment))["episodes"]) is not None:
+        made |= {"validation_episodes": number, "official_validation_episodes": facts["official_episodes"]}
     return RunFacts(
         id=experiment.folder.name,
         identity=experiment.identity,
-        checkpoint_sha256=preparation.checkpoint_sha256 or trained,
         checkpoint_variant=experiment.checkpoint_variant,
-        weights=Weights.model_validate(weights_origin(experiment)),
         told=_told(experiment),
         presence="predicted" if method.predicts_presence else data.protocol.counting.presence,
         remarks=[*_remarks(experiment), *notes],
         cost=cost,
         **more,
-        made=TrainingOutcome.model_validate(preparation.facts),
+        made=TrainingOutcome.model_validate(made),
         provenance=Provenance.model_validate(made_in),
     )
 

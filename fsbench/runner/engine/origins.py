@@ -5,18 +5,10 @@ from typing import Any
 
 from fsbench.base.class_file import SHA256, SOURCE
 from fsbench.base.plugins import package_commit
-from fsbench.records.run import LAST, TRAINED_HERE, UNTRAINED
+from fsbench.records.run import CHOSEN_BY, LAST
 from fsbench.runner.config.registry import plug_in_of, plug_in_of_class
 from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.identity import own_modules_of
-from fsbench.runner.engine.validation_plan import CHOSEN_BY
-
-
-def weights_origin(experiment: Experiment) -> dict[str, Any]:
-    """Return {entry of the record: value}: where a run's weights come from, and how they were trained if known."""
-    if experiment.trains:
-        return {"origin": TRAINED_HERE, "training": training_facts(experiment)}
-    return experiment.checkpoint_weights or {"origin": UNTRAINED, "training": None}
 
 
 def training_facts(experiment: Experiment) -> dict[str, Any]:

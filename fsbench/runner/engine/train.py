@@ -57,7 +57,7 @@ def prepare_method(
         return Preparation(adapted["checkpoint_sha256"], trained | {"adaptation": adapted})
     if experiment.trains:
         facts = _train(experiment, trainer, directory, best)
-        return Preparation(facts.pop("checkpoint_sha256"), facts)
+        return Preparation(facts["checkpoint_sha256"], facts)
     if experiment.method.needs.calibration:
         log.info("calibrating on base classes")
         device, episodes = trainer.strategy.root_device, experiment.data.calibration_episodes()

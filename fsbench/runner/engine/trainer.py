@@ -14,6 +14,7 @@ from fsbench.base.progress import shows_bar
 from fsbench.core.answering import THREADS
 from fsbench.core.global_state import allow_tf32
 from fsbench.datamodules.stages import Stages
+from fsbench.records.run import CHOSEN_BY
 from fsbench.runner.engine.callbacks import (
     PlacelessCheckpoint,
     ProgressInLines,
@@ -26,7 +27,7 @@ from fsbench.runner.engine.experiment import Experiment
 from fsbench.runner.engine.loggers import wandb_logger
 from fsbench.runner.engine.machine.launch import plugins_in_job
 from fsbench.runner.engine.micro_batches import in_micro_batches
-from fsbench.runner.engine.validation_plan import CHOSEN_BY, EVERY_EPOCH, ValidationPlan, validation_schedule
+from fsbench.runner.engine.validation_plan import EVERY_EPOCH, ValidationPlan, validation_schedule
 
 
 def build_trainer(experiment: Experiment, folder: Path) -> tuple[L.Trainer, ModelCheckpoint]:

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import Callback
 
 from fsbench.base.errors import SettingsError
 from fsbench.core.method import Method
+from fsbench.records.run import CHOSEN_BY
 from fsbench.runner.config.parse import RunOptions
 from fsbench.runner.config.trainer_settings import is_one_of
 from fsbench.runner.engine.validation_schedule import BestScore, ValidationSchedule
@@ -15,8 +16,6 @@ from fsbench.runner.engine.validation_schedule import BestScore, ValidationSched
 log = logging.getLogger("fsbench")
 
 EVERY_EPOCH = ValidationSchedule()
-CHOSEN_BY = "val/mIoU"
-"""Score by which the best checkpoint is chosen and a training ends early, the highest."""
 LEAST = {"first_validation": 0, "middle_validation": 0, "validation_every": 1, "patience": 1}
 """Options of validation and early end, and their smallest values."""
 UNSET = {"limit_val_batches": (None, 1.0, 0, 0.0), "val_check_interval": (None, 1.0), "check_val_every_n_epoch": (1,)}

@@ -19,12 +19,10 @@ from fsbench.records.record import Record, read_record
 from fsbench.records.run import (
     BackboneSettings,
     Cost,
-    HandedIn,
     Identity,
     MethodSettings,
     Provenance,
     RunFacts,
-    Weights,
     WentOn,
     run_name,
 )
@@ -105,8 +103,6 @@ def record_answers(
     facts = RunFacts(
         id=run_name("-".join([name, *test.words, identity.digits])),
         identity=identity,
-        weights=Weights(origin=None, training=None),
-        handed_in=HandedIn(answers_sha256=digest),
         asked_alone=asked_alone,
         presence=_presence_rule(test, frame),
         cost=cost,

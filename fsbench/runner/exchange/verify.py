@@ -9,9 +9,9 @@ from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsEr
 from fsbench.base.statements import contradicted
 from fsbench.records.card import ENTRIES, UNKNOWN, contradictions, resolve_card
 from fsbench.records.grouping import comparable
+from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.predictions import read_predictions
-from fsbench.records.record import Record, read_record, truth_outlier_records
-from fsbench.records.statements import official_list
+from fsbench.records.record import Record, read_record
 from fsbench.runner.exchange.bundle import STATEMENTS, Listing, StatedListing, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
 from fsbench.runner.exchange.sample import agreement, sample_episodes
@@ -78,9 +78,6 @@ def verify_unpacked(
         comparable(sound)
     except RecordError as error:
         findings.append(Finding(None, "failed", str(error).replace(f"{folder}/", "")))
-    for record in truth_outlier_records(sound):
-        what = "its truth differs from that of the bundle's other runs on the same episodes and files"
-        findings.append(Finding(record.run.id, "failed", what))
     if len(sound) == len(listing.runs):
         lines = contradicted(STATEMENTS, StatedListing(listing, sound))
         findings += [Finding(None, "failed", line) for line in lines]
@@ -105,12 +102,11 @@ def _verify_run(
         sound.append(record)
         number = len(record.manifest.episodes)
         yield Finding(name, "ok", f"{number} episodes are complete, and their counts agree with each other")
-        yield Finding(name, "ok", f"{len(record.run.scores)} scores follow from the counts")
+        yield Finding(name, "ok", f"{len(record.scores)} scores follow from the counts")
         yield _protocol(name, record)
-        yield _episodes(name, record)
         yield from _card(name, record, listing)
         yield from _stored_predictions(name, record)
-        if record.run.handed_in is not None:
+        if record.run.handed_in:
             yield _handed_in_counts(name, record, data)
     except FsbenchError as error:
         yield Finding(name, "failed", str(error).replace(f"{folder}/", ""))
@@ -124,21 +120,6 @@ def _verify_run(
 def _protocol(name: str, record: Record) -> Finding:
     counted = "" if record.header.is_official else "the episodes are not the protocol's; counted by "
     return Finding(name, "ok", f"{counted}protocol {record.header.protocol} version {record.header.version}")
-
-
-def _episodes(name: str, record: Record) -> Finding:
-    """Say which of the official episodes that come with the suite a run has; a trial has the first of them."""
-    header, number = record.header, len(record.manifest.episodes)
-    if header.own_list:
-        return Finding(name, "not checked", "the episodes are a list of one's own, as the record says")
-    official = official_list(header)  # with which reading the counts has compared them
-    if official is None:
-        return Finding(
-            name, "not checked", f"fsbench has no official episodes of this test; image lists: {header.lists}"
-        )
-    if official[1].sha256 == record.manifest_sha256:
-        return Finding(name, "ok", f"the episodes are the official ones ({official[0]})")
-    return Finding(name, "ok", f"the episodes are the first {number} official ones ({official[0]}): a trial")
 
 
 def _card(name: str, record: Record, listing: Listing) -> Iterator[Finding]:
@@ -167,7 +148,7 @@ def _stored_predictions(name: str, record: Record) -> Iterator[Finding]:
             stored.attention(episode.number)
         number = len(record.manifest.episodes)
         yield Finding(name, "ok", f"{number} stored predictions have the pixels that were counted")
-    elif record.run.predictions:
+    elif PREDICTIONS in record.run.files:
         yield Finding(
             name, "not checked", "stored predictions: the run kept them, but the bundle does not include them"
         )
@@ -197,7 +178,7 @@ def _handed_in_counts(name: str, record: Record, data: DataAtHand | None) -> Fin
 
 def _predictions(name: str, record: Record, repetition: Repetition | None) -> Finding:
     """Predict a random sample of the episodes again."""
-    if record.run.handed_in is not None:
+    if record.run.handed_in:
         what = "how the predictions were made: they were handed in, so nothing else is known of the method"
         return Finding(name, "not checked", what)
     if repetition is None:

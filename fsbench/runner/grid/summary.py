@@ -96,7 +96,7 @@ def summaries(planned: Sequence[PlannedRun], metrics: Sequence[str]) -> list[Sum
 def _score(record: Record, metric: str) -> float:
     """Return a score of a run; NaN if it has none, or if its validation was on the test's own classes."""
     if metric != VALIDATION:
-        return record.run.scores.get(metric, nan)
+        return record.scores.get(metric, nan)
     score, training = record.run.made.validation_mIoU, record.run.identity.training or {}
     return nan if score is None or training.get("validation") == "novel" else score
 

@@ -109,7 +109,7 @@ def observe(case: Case, data: Path) -> CaseRun:
         training = training or experiment.identity.training
         identity |= {"training": training and {k: v for k, v in training.items() if k not in OF_FILES}}
         answers = _answers(record)
-    scores = score_answers(identity, answers) | record.run.scores
+    scores = score_answers(identity, answers) | record.scores
     outcome = Outcome(identity, environment(), observer.losses, scores, answers)
     return CaseRun(outcome, experiment.data.dataset, record.manifest.episodes)
 

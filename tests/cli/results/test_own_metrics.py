@@ -84,8 +84,8 @@ def test_one_file_is_a_metric_everywhere(fsbench, warm, bench_arguments, folder)
     expected = {method: plain_score(record) for method, record in records.items()}
     assert len({round(score, 2) for score in expected.values()}) == 2 and all(expected.values())
     for method, score in expected.items():
-        assert score != pytest.approx(records[method].run.scores["mIoU"], abs=0.1)
-        assert NAME not in records[method].run.scores  # a record does not know who looks at it
+        assert score != pytest.approx(records[method].scores["mIoU"], abs=0.1)
+        assert NAME not in records[method].scores  # a record does not know who looks at it
         assert f"{score:.2f}" in text
 
     lines = csv.DictReader(io.StringIO(said("table", "runs", "--metrics", OWN, "--by", "size", "--format", "csv")))

@@ -89,7 +89,7 @@ def test_ifas_result_is_the_mean_over_its_seeds(warm, tmp_path):
         if seed == 3:
             assert "Not run yet: seeds 4 of blind_centre" in warm("table", str(tmp_path / "runs")).stdout
     done = warm("table", str(tmp_path / "runs"))
-    scores = [record.run.scores for record in find_records(tmp_path / "runs")]
+    scores = [record.scores for record in find_records(tmp_path / "runs")]
     means = [f"{name} {fmean(own[name] for own in scores):.2f}" for name in ("mIoU", "IFA-figure")]
     line = next(line for line in done.stdout.splitlines() if "over test seeds 0, 1, 2, 3, 4" in line)
     assert all(words in done.stdout for words in means) and "blind_centre" in line

@@ -26,6 +26,6 @@ def test_adaptation_follows_from_the_manifest_alone(method, spawn, finish, small
     whole = the_record(tmp_path / "whole")
     for name in ("killed", "divided"):
         record = the_record(tmp_path / name)
-        assert record.run.counts_sha256 == whole.run.counts_sha256 and record.episodes.equals(whole.episodes), name
+        assert record.counts_sha256 == whole.counts_sha256 and record.episodes.equals(whole.episodes), name
     fitted = "query and supports of " + ("the first episode of each class" if method == "abcdfss" else "each episode")
     assert any(fitted in remark for remark in whole.run.remarks)

@@ -30,7 +30,7 @@ def test_a_trained_network_has_one_dice_through_all_doors(warm, tmp_path, monkey
     done = warm("bench", *asked, *small, *place)
     assert done.returncode == 0, done.stderr
     (record,) = find_records(tmp_path / "runs")
-    dice = record.run.scores["Dice"]
+    dice = record.scores["Dice"]
     assert 5 < dice < 100
     training = record.run.weights.training
     assert training.settings["training_items"] == "superpixels" and training.chosen_by == "last"
@@ -59,4 +59,4 @@ def test_a_trained_network_has_one_dice_through_all_doors(warm, tmp_path, monkey
     assert main(kit) == 0
     assert main(["score", "masks", "--kit", "kit", "--data-root", str(root), "--name", "x", "--runs", "scored"]) == 0
     (scored,) = find_records(tmp_path / "scored")
-    assert scored.run.scores["Dice"] == pytest.approx(dice, abs=1e-9)
+    assert scored.scores["Dice"] == pytest.approx(dice, abs=1e-9)

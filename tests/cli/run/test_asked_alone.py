@@ -66,5 +66,5 @@ def check_records(folder, said):
     """The run that asked, and said so, has the name and the counts of the plain one."""
     (asked,), (other,) = (find_records(folder / name) for name in ("asked", "plain"))
     assert (asked.run.asked_alone, other.run.asked_alone) == (3, 0)
-    assert asked.path.name == other.path.name and asked.run.counts_sha256 == other.run.counts_sha256
+    assert asked.path.name == other.path.name and asked.counts_sha256 == other.counts_sha256
     assert "3 episodes were also asked alone, with equal answers" in said

@@ -1,10 +1,9 @@
 """`fsbench bench --config FILE` is exactly the run that the file describes."""
 
-import json
-
 import pytest
 
 from fsbench.base.paths import CONFIGS
+from fsbench.records.record import read_record
 
 
 def test_the_configuration_of_a_finished_run_makes_that_run(finished_runs, command, tmp_path):
@@ -15,8 +14,8 @@ def test_the_configuration_of_a_finished_run_makes_that_run(finished_runs, comma
     status, out, err = command("bench", "--config", config, f"--run.runs={tmp_path / 'again'}")
     assert status == 0 and "fsbench: error" not in err and "mIoU" not in out  # no table
     (after,) = (tmp_path / "again").glob("*/run.json")
-    old, new = (json.loads(file.read_text()) for file in (before, after))
-    assert new["counts_sha256"] == old["counts_sha256"] and new["identity"] == old["identity"]
+    old, new = (read_record(file.parent) for file in (before, after))
+    assert new.counted == old.counted and new.run.identity == old.run.identity
 
 
 @pytest.mark.parametrize("words", [["--fold", "1", "--by", "size"], ["--force"]])

@@ -22,7 +22,7 @@ def runs(small_demo, tmp_path_factory):
 @pytest.mark.slow(3)
 def test_draw_0_of_a_run_is_the_official_run(runs, capsys):
     plain, drawn = sorted(find_records(runs), key=lambda record: record.header.draws)
-    assert plain.run.scores == drawn.run.scores and plain.episodes.equals(drawn.episodes)
+    assert plain.scores == drawn.scores and plain.episodes.equals(drawn.episodes)
     assert "draw" not in plain.every_draw.columns and "draws" not in plain.run.identity.as_json()
     assert drawn.run.identity.as_json()["draws"] == 3 and drawn.path.name.split("-")[-2] == "3draws"
     assert drawn.every_draw.group_by("draw").len().sort("draw").rows() == [(0, 12), (1, 12), (2, 12)]
@@ -56,7 +56,7 @@ def test_supports_of_a_run_are_compared_and_measured(runs, capsys):
     rows = pl.read_csv(folder / "supports.csv")
     score = rows.filter((pl.col("metric") == "mIoU") & (pl.col("part") == "official draw"))["value"][0]
     plain, drawn = sorted(find_records(runs), key=lambda record: record.header.draws)
-    assert score == pytest.approx(plain.run.scores["mIoU"], rel=1e-5)
+    assert score == pytest.approx(plain.scores["mIoU"], rel=1e-5)
     assert main(["table", str(plain.path), "--by", "draw"]) == 2
     assert "--draws 8" in capsys.readouterr().err
     assert main(["report", str(drawn.path), "--out", str(runs / "report"), "--no-photos"]) == 0

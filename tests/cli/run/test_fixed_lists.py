@@ -41,5 +41,5 @@ def test_fobs_test_of_lesions_asks_for_each_image_once(warm, tmp_path):
     rows = record.episodes.filter(record.episodes["slot"] == 1)
     dice = (200 * rows["tp"] / (rows["pred"] + rows["gt"])).to_list()
     by_class = [sum(dice[:3]) / 3, sum(dice[3:5]) / 2, dice[5]]
-    assert record.run.scores["Dice-by-image"] == pytest.approx(sum(by_class) / 3)
+    assert record.scores["Dice-by-image"] == pytest.approx(sum(by_class) / 3)
     assert set((rows["valid"] + rows["void"]).to_list()) == {256**2}

@@ -96,7 +96,7 @@ def test_a_run_that_lost_its_counts_is_made_again_by_force(finished_runs, small_
     assert main(run_command("prototype", runs, small_demo, *FEW)) == 2
     assert "run it again with --force" in capsys.readouterr().err.splitlines()[-1]
     assert main(run_command("prototype", runs, small_demo, *FEW, "--run.force=true")) == 0
-    assert the_record(runs).run.counts_sha256 == before.run.counts_sha256
+    assert the_record(runs).counts_sha256 == before.counts_sha256
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_stopped_training_goes_on_from_its_last_epoch(spawn, warm, bench_argumen
     assert "training continues from" in (record.path / "run.log").read_text()
     assert record.run.made.epochs == 3
     assert warm(*whole).returncode == 0
-    assert the_record(tmp_path / "whole").run.counts_sha256 == record.run.counts_sha256
+    assert the_record(tmp_path / "whole").counts_sha256 == record.counts_sha256
 
 
 @pytest.mark.slow(11)
@@ -175,7 +175,7 @@ def test_stopped_evaluation_loses_nothing(spawn, request, command, small_demo, f
     assert main(run_command("prototype", tmp_path / "runs", small_demo, *FEW, one)) == 0
     record = the_record(tmp_path / "runs")
     assert "evaluation: 5 of 9 episodes are left" in (record.path / "run.log").read_text()
-    assert the_record(finished_runs).run.counts_sha256 == record.run.counts_sha256
+    assert the_record(finished_runs).counts_sha256 == record.counts_sha256
 
 
 @pytest.mark.slow(20)

@@ -50,7 +50,7 @@ def test_real_photos_are_tested_tabled_and_drawn(warm, tmp_path, real_data):
     assert len(records) == len(METHODS) and len({record.manifest_sha256 for record in records}) == 1
     for record in records:
         expected = by_definition(record, data)
-        assert {name: record.run.scores[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+        assert {name: record.scores[name] for name in expected} == pytest.approx(expected, abs=1e-9)
         shown = f"{expected['mIoU']:.2f}[ !].* {expected['FB-IoU-classes']:.2f}[ !]"
         name = record.path.name.partition("-")[0]
         assert re.search(rf"(?m)^{name} +{shown}", done.stdout)

@@ -88,7 +88,7 @@ def test_training_free_methods_are_tabled_and_drawn_under_each_protocol_on_real_
     *blocks, together = re.split(r"(?m)^(?=pascal ·)", done.stdout)[1:]
     assert ["incontext" in blocks[0], "hsnet" in blocks[1]] == [True, True]
     for record in find_records(runs):  # the test as a column
-        score = f"{record.run.scores['mIoU']:.2f} "
+        score = f"{record.scores['mIoU']:.2f} "
         assert re.search(rf"(?m)^{_name(record)} +protocol {record.header.protocol} .* {score}", together)
     for block, protocol, side in zip(blocks, ("incontext", "hsnet"), (1024, 64), strict=True):
         of_protocol = [record for record in find_records(runs) if record.header.protocol == protocol]
@@ -96,7 +96,7 @@ def test_training_free_methods_are_tabled_and_drawn_under_each_protocol_on_real_
         for record in of_protocol:
             assert set((record.episodes["void"] + record.episodes["valid"]).to_list()) == {side**2}
             assert record.episodes.filter(pl.col("slot") == 1)["gt"].min() > 0  # the query shows the class
-            assert re.search(rf"(?m)^{_name(record)} +{record.run.scores['mIoU']:.2f}[ !]", block)
+            assert re.search(rf"(?m)^{_name(record)} +{record.scores['mIoU']:.2f}[ !]", block)
     figure = tmp_path / "figure.png"
     done = warm("explain", *(str(record.path) for record in of_protocol), "--figure", str(figure))
     assert done.returncode == 0 and figure.stat().st_size > 10_000, done.stderr

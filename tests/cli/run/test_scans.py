@@ -99,7 +99,7 @@ def test_a_function_and_a_file_of_masks_have_the_dice_of_plain_loops(
     score = ["score", "masks", "--kit", "kit", "--data-root", str(root), "--name", "near", "--runs", "scored"]
     assert main(score) == 0
     (record,) = find_records(tmp_path / "scored")
-    assert record.run.scores["Dice"] == pytest.approx(expected, abs=1e-9)
+    assert record.scores["Dice"] == pytest.approx(expected, abs=1e-9)
     assert "intensities" in (tmp_path / "kit/RULES.md").read_text()
 
 
@@ -165,7 +165,7 @@ def test_a_model_of_one_modality_is_tested_on_the_same_organs_of_the_other(tmp_p
     assert [one.header.fold for one in tested] == [one.header.fold for one in trained] == [5, 6]
     assert all(list(one.header.class_names.values()) == ["LIVER", "SPLEEN"] for one in tested)
     assert all(list(one.header.class_names.values()) == ["SPLEEN", "LIVER"] for one in trained)
-    assert all(one.run.scores["Dice"] > 0 for one in tested)
+    assert all(one.scores["Dice"] > 0 for one in tested)
 
 
 @pytest.mark.slow(25)
@@ -181,8 +181,8 @@ def test_a_method_has_one_dice_by_its_name_and_by_lightning_and_a_table_is_the_m
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = L.Trainer(accelerator="cpu", enable_checkpointing=False, **quiet)
     (found,) = trainer.test(Prototype(BackboneConfig("demo", "random:0")), datamodule=data, verbose=False)
-    assert found["test/Dice"] == pytest.approx(by_fold[6].run.scores["Dice"], abs=1e-9)
-    mean = fmean(record.run.scores["Dice"] for record in by_fold.values())
+    assert found["test/Dice"] == pytest.approx(by_fold[6].scores["Dice"], abs=1e-9)
+    mean = fmean(record.scores["Dice"] for record in by_fold.values())
     table = warm("table", str(tmp_path / "runs"), "--all").stdout
     assert f"{mean:.2f}" in table and "n images are n scans" in table
     by_class = warm("table", str(tmp_path / "runs"), "--by", "class").stdout.splitlines()

@@ -67,7 +67,7 @@ def test_an_offline_run_holds_what_it_should(warm, bench_arguments, tmp_path):
     history = [tree(r.history.item) for r in records if r.HasField("history")]
     assert len([row for row in history if "val/mIoU" in row]) == 2  # one for each epoch
     logged = {key: value for row in history for key, value in row.items()}
-    assert logged["test/mIoU"] == pytest.approx(record.run.scores["mIoU"])
+    assert logged["test/mIoU"] == pytest.approx(record.scores["mIoU"])
     panels = {key: value["_type"] for key, value in logged.items() if isinstance(value, dict) and "_type" in value}
     assert panels["scores"] == panels["by class"] == panels["by size"] == "table-file"
     assert panels["predictions"] == "image-file"
@@ -78,16 +78,16 @@ def test_an_offline_run_holds_what_it_should(warm, bench_arguments, tmp_path):
     drawing = (record.path / "predictions.png").read_bytes()
     assert (media / logged["predictions"]["path"]).read_bytes() == drawing, "the same drawing"
     summary = tree([item for r in records if r.HasField("summary") for item in r.summary.update])
-    assert summary["mIoU"] == pytest.approx(record.run.scores["mIoU"])
+    assert summary["mIoU"] == pytest.approx(record.scores["mIoU"])
 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     (events,) = (tmp_path / "board").glob("**/events.out.tfevents.*0")
     board = EventAccumulator(str(events.parent)).Reload()
-    assert board.Scalars("test/mIoU")[0].value == pytest.approx(record.run.scores["mIoU"], rel=1e-5)
+    assert board.Scalars("test/mIoU")[0].value == pytest.approx(record.scores["mIoU"], rel=1e-5)
     assert len(board.Scalars("val/mIoU")) == 2 and board.Images("predictions")
     (curves,) = record.path.glob("curves/**/metrics.csv")
-    assert pl.read_csv(curves)["test/mIoU"].drop_nulls().to_list() == [pytest.approx(record.run.scores["mIoU"])]
+    assert pl.read_csv(curves)["test/mIoU"].drop_nulls().to_list() == [pytest.approx(record.scores["mIoU"])]
 
 
 @pytest.mark.slow(20)
@@ -116,7 +116,7 @@ def test_an_offline_run_asks_for_no_key_and_says_nothing_of_its_own(bench_argume
     (file,) = record.path.glob("wandb/offline-run-*/*.wandb")
     history = [tree(r.history.item) for r in offline_records(file) if r.HasField("history")]
     logged = {key: value for row in history for key, value in row.items()}
-    assert logged["test/mIoU"] == pytest.approx(record.run.scores["mIoU"])
+    assert logged["test/mIoU"] == pytest.approx(record.scores["mIoU"])
     assert not (tmp_path / "home" / ".netrc").exists()
 
 

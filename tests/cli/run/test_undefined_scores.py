@@ -27,7 +27,7 @@ def test_an_undefined_mean_has_a_sign_and_a_reason_and_makes_the_mean_over_folds
         score = json.loads(text, parse_constant=pytest.fail)["scores"]["mIoU"]
         tested = {number for episode in record.manifest.episodes for number in episode.classes}
         lacking = [n for n in record.header.class_ids if n not in tested]
-        assert (score is None) == isnan(record.run.scores["mIoU"]) == bool(lacking)
+        assert (score is None) == isnan(record.scores["mIoU"]) == bool(lacking)
         if lacking:
             undefined.add(str(record.header.fold))
             names = [record.header.class_names[str(number)] for number in lacking]

@@ -128,7 +128,7 @@ def test_slices_as_measured_have_the_dice_of_plain_loops(kind, fold, size, tmp_p
     assert record.run.identity.as_json()["input_resize"] == "measured"  # without a file of the data set's own
     data, test = kind(str(root)), fsbench.load_test(kind.name, root=root, fold=fold, protocol="alpnet")
     expected = dice(data, test, plain_masks(data, test, size))
-    assert record.run.scores["Dice"] == pytest.approx(expected, abs=0.01)
+    assert record.scores["Dice"] == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.slow(10)

@@ -144,7 +144,7 @@ def test_scores_are_those_of_the_definition(scenes, tmp_path):
     """Batches of five go over the ends of runs of two; what they answer is that of each alone (below)."""
     small = ("--model.iterations=2", "--data.test.episodes=10")
     record = run_experiment(experiment(scenes, tmp_path / "one", *small, "--data.loading.eval_batch_size=5"))
-    found, header = record.run.scores, record.header
+    found, header = record.scores, record.header
     stored, data = read_predictions(record), Pascal(str(scenes))
     sums = np.zeros((5, 20, 2))
     for episode in record.manifest.episodes:

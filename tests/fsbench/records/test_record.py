@@ -10,12 +10,13 @@ import pytest
 from fsbench.base.errors import RecordError
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.records.counts import counts_sha256, hashes, to_frame
+from fsbench.records.counts import counts_sha256, to_frame
 from fsbench.records.record import find_records, read_record
+from fsbench.records.run import RunFacts
 from fsbench.records.writing import write_files
 from fsbench.scores.answers import SegmentationResult, count
 from fsbench.scores.regions import slot_regions
-from tests.fsbench.runs import HEADER, some_run, written
+from tests.fsbench.runs import ENTRIES, HEADER, IDENTITY, written
 
 
 def result(number, ways=1):
@@ -71,29 +72,22 @@ def test_a_partial_result_is_no_record():
         to_frame(rows([0, 2]), manifest(4))
 
 
-def test_a_written_record_is_found_and_a_changed_one_refused(tmp_path):
+def test_a_written_record_is_found_with_what_follows_from_its_counts(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     assert read_record(folder) is None
-    stored(folder, to_frame(rows(range(3)), manifest(3)))
+    frame = to_frame(rows(range(3)), manifest(3))
+    stored(folder, frame)
     (record,) = find_records(tmp_path)
-    assert record.episodes["tp"].to_list() == to_frame(rows(range(3)), manifest(3))["tp"].to_list()
-    record.every_episode.with_columns(pl.col("tp") + 1).write_parquet(folder / "episodes.parquet")
-    with pytest.raises(RecordError, match=r"does not hold the counts that run.json names"):
-        _ = find_records(tmp_path)[0].episodes
-    for content in (b"PAR1 no more", None):
-        (folder / "episodes.parquet").unlink()
-        if content:
-            (folder / "episodes.parquet").write_bytes(content)
-        with pytest.raises(RecordError, match=r"episodes.parquet.*--force"):
-            _ = find_records(tmp_path)[0].episodes
+    assert record.episodes["tp"].to_list() == frame["tp"].to_list()
+    assert record.counts_sha256 == counts_sha256(frame) and record.failed_episodes == 0
+    assert record.scores == pytest.approx(record.protocol.statistics(frame, record.header).scores(), nan_ok=True)
 
 
 def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
     """Or could not be; one that is interrupted meanwhile is not complete."""
     frame = to_frame(rows(range(3)), manifest(3))
-    run = some_run({"manifest_sha256": manifest(3).sha256}, **hashes(frame))
-    run = run.model_copy(update={"id": f"m-{run.identity.digits}"})
+    facts = RunFacts.model_validate(ENTRIES | {"identity": IDENTITY | {"manifest_sha256": manifest(3).sha256}})
     manifest(3).write(tmp_path / "manifest.jsonl")
 
     told = []
@@ -106,19 +100,20 @@ def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_files(tmp_path, run, frame, [tell, interrupt])
+        write_files(tmp_path, facts, frame, [tell, interrupt])
     assert find_records(tmp_path) == []
     with pytest.raises(ValueError, match="the network"):
-        write_files(tmp_path, run, frame, [tell, told.append])
+        write_files(tmp_path, facts, frame, [tell, told.append])
     assert len(told) == 1
     (record,) = find_records(tmp_path)
-    assert record.run == run
+    assert record == told[0] and record.run.files.keys() == {"manifest.jsonl", "episodes.parquet"}
 
 
-def finished(folder, counts="x"):
+def finished(folder, label="x"):
+    """Write a finished run with a label."""
     folder.mkdir()
-    (folder / "run.json").write_text(json.dumps(some_run(counts_sha256=counts).as_json()))
-    (folder / "episodes.parquet").touch()
+    manifest(3).write(folder / "manifest.jsonl")
+    written(folder, to_frame(rows(range(3)), manifest(3)), label=label)
 
 
 def test_runs_that_are_being_repeated_are_no_records(tmp_path):

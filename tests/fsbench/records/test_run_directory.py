@@ -1,6 +1,7 @@
 """A run's folder: who works in it, where a rerun is written, and what a killed process leaves."""
 
 import logging
+import shutil
 import subprocess
 import sys
 import warnings
@@ -24,13 +25,13 @@ from tests.fsbench.records.test_record import finished
 def test_a_repetition_killed_at_any_step_leaves_one_record(tmp_path, left):
     """Every state that a killed process can leave; the next process does the rest."""
     run = tmp_path / "run"
-    for name, counts in left.items():
-        finished(tmp_path / name, counts)
-    assert [record.run.counts_sha256 for record in find_records(tmp_path)] == [left.get("run", "first")]
+    for name, label in left.items():
+        finished(tmp_path / name, label)
+    assert [record.run.label for record in find_records(tmp_path)] == [left.get("run", "first")]
     assert is_interrupted(run) and not is_finished(run)
     with RunDirectory(run, force=True) as directory:
         assert directory.is_complete
-    assert [record.run.counts_sha256 for record in find_records(tmp_path)] == ["second"]
+    assert [record.run.label for record in find_records(tmp_path)] == ["second"]
     assert [path.name for path in tmp_path.iterdir()] == ["run"] and is_finished(run) and not is_interrupted(run)
 
 
@@ -39,7 +40,7 @@ def test_an_unfinished_repetition_replaces_nothing(tmp_path):
     (tmp_path / "run.again").mkdir()
     assert not is_interrupted(tmp_path / "run")
     replace(tmp_path / "run")
-    assert [record.run.counts_sha256 for record in find_records(tmp_path)] == ["first"]
+    assert [record.run.label for record in find_records(tmp_path)] == ["first"]
 
 
 HOLD = """
@@ -78,10 +79,10 @@ def test_a_finished_run_is_complete_unless_forced_and_a_backup_beside_it_is_left
     assert not (tmp_path / "run" / "run.log").exists()
     with RunDirectory(tmp_path / "run", force=True) as directory:
         assert not directory.is_complete and directory.path == tmp_path / "run.again"
-        directory.write_text("run.json", (tmp_path / "run" / "run.json").read_text().replace("first", "second"))
-        directory.write_text("episodes.parquet", "")
+        shutil.rmtree(directory.path)
+        finished(directory.path, "second")
         directory.publish()
-    assert [record.run.counts_sha256 for record in find_records(tmp_path)] == ["second", "mine"]
+    assert [record.run.label for record in find_records(tmp_path)] == ["second", "mine"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.old"]
 
 

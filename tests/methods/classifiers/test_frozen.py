@@ -68,7 +68,7 @@ def test_records_hold_what_plain_code_finds(experiment, plain_features):
     (block,) = build_blocks([record], trivial=True)
     found, chance = (scores["accuracy"] for scores in block.lines.values())
     assert found.value == pytest.approx(mean) and found.low < mean < found.high
-    assert chance.value == 20 and record.run.scores == pytest.approx({"accuracy": mean, "error": 100 - mean})
+    assert chance.value == 20 and record.scores == pytest.approx({"accuracy": mean, "error": 100 - mean})
     assert read_record(record.path).manifest == record.manifest
 
 

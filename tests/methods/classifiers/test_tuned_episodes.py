@@ -127,5 +127,5 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_record(experiment, tmp_pat
     rest.options.runs = str(tmp_path / "other")
     done = run_experiment(rest)
     assert "evaluation: 3 of 4 episodes are left" in (done.path / "run.log").read_text()
-    assert done.run.counts_sha256 == whole.run.counts_sha256
+    assert done.counts_sha256 == whole.counts_sha256
     logging.getLogger("fsbench").handlers = []

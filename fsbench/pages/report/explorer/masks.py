@@ -78,9 +78,7 @@ def run_masks(
     try:
         stored = read_predictions(record)
         if stored is not None:
-            stored.check_pixels()
-            meaning = record.run.predictions.attention if record.run.predictions else ""
-            return MethodMasks(stored, attention_meaning=meaning, frame=_frame(record))
+            return MethodMasks(stored, attention_meaning=record.run.attention, frame=_frame(record))
         reason = "the run kept no predictions"
     except RecordError as error:
         reason = user_message(error).splitlines()[0]

@@ -138,6 +138,20 @@ def test_damage_before_the_last_line_is_named(tmp_path):
     assert path.read_bytes() == b"".join(lines)
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "a.fsa"
+    with Answers(path) as written:
+        written.add(0, [[1]])
+    header, line = path.read_bytes().splitlines(keepends=True)
+    text = b'{"number": 1, ' + line.partition(b" {")[2].rstrip()
+    path.write_bytes(header + b"%08x " % zlib.crc32(text) + text + b"\n")
+    with pytest.raises(AnswersError, match=r"line 2 of .* is damaged"):
+        Answers(path)
+    (tmp_path / "kit.json").write_text('{"test": "a", "test": "b"}')
+    with pytest.raises(AnswersError, match="a key stands twice"):
+        answers.read_kit_folder(str(tmp_path))
+
+
 @pytest.mark.parametrize("content", [b"hello\n", b"hello", b"\x00" * 50, b"00000000 {}\n"])
 def test_other_files_stay_as_they_are(tmp_path, content):
     path = tmp_path / "mine.txt"

@@ -1,6 +1,5 @@
 """Sums over stored masks follow from the run's own predictions, the data and the protocol's rules."""
 
-import json
 from dataclasses import replace
 from functools import partial
 from math import nan
@@ -9,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fsbench.base.files import sha256_file
 from fsbench.data.label_maps import way_labels
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.protocols.reading import load_protocol
@@ -22,6 +20,7 @@ from fsbench.scores.boundary import boundary_counts
 from fsbench.scores.calibration import soft_mask_sums
 from fsbench.scores.confusion import VOID_RULES
 from fsbench.scores.sums import Pixels
+from tests.fsbench.runs import reseal
 
 BOUNDARY, PIXELS, PRESENCE = "boundary-IoU", "pixel-ECE", "presence-ECE"
 
@@ -120,11 +119,8 @@ def test_another_file_of_predictions_is_refused_unless_the_record_names_it(recor
     frame.with_columns(soft=frame["soft"].gather([*range(1, len(frame)), 0])).write_parquet(record.path / FILE)
     refused, decoded = measured(record)
     assert decoded == 0 and set(refused.missing) == {BOUNDARY, PIXELS} and not refused.rows
-    assert "it is not the file that run.json names" in refused.missing[PIXELS]
-    run = json.loads((record.path / "run.json").read_text())
-    run["predictions"]["sha256"] = sha256_file(record.path / FILE)
-    (record.path / "run.json").write_text(json.dumps(run))
-    again, decoded = measured(record)
+    assert "is of another run" in refused.missing[PIXELS]
+    again, decoded = measured(reseal(record))
     assert decoded == 24 and np.array_equal(again.rows["boundary"], first.rows["boundary"])
     assert not np.array_equal(again.rows["pixel_bins"], first.rows["pixel_bins"])
     (record.path / FILE).unlink()

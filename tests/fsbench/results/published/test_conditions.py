@@ -7,7 +7,7 @@ import pytest
 from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.programs import read_programs
 from fsbench.protocols.reading import load_protocol
-from fsbench.records.run import AUTHORS, Told
+from fsbench.records.run import AUTHORS, Told, Weights
 from fsbench.results.published.conditions import PROGRAMS, protocol_differences, run_conditions
 from fsbench.results.published.obstacles import why_not_comparable
 from tests.fsbench.official_runs import EMAT
@@ -103,12 +103,11 @@ def test_a_run_states_what_it_has_otherwise_than_its_protocol(official):
 
 def of_method(run, method, told=("masks",), origin=None):
     """The conditions of a run as if it were of another method, told otherwise, or with other weights."""
-    weights = run.run.weights
     identity = run.run.identity
     values = {
         "identity": identity.model_copy(update={"method": type(identity.method).model_validate(method)}),
         "told": None if told is None else Told(supervision=list(told), saw_test_classes="no"),
-        "weights": weights if origin is None else weights.model_copy(update={"origin": origin}),
+        "loaded": None if origin is None else Weights(origin=origin, training=None),
     }
     run.__dict__["run"] = run.run.model_copy(update=values)
     return run_conditions(run, read_programs())

@@ -77,7 +77,8 @@ def test_why_not(official, reported):
         ({"training": {"lr_scheduler": {"class_path": "x"}}}, ["another lr_scheduler than the method's"]),
         ({"training": {"base_lists": "derived"}}, ["training lists are derived instead of official"]),
         ({"facts": {"episodes": 100}}, ["validation episodes 100 instead of 1000"]),
-        ({"facts": {"chosen_by": "val/FB-IoU"}}, ["choice of the checkpoint val/FB-IoU instead of val/mIoU"]),
+        ({"facts": {"chosen_by": "val/FB-IoU"}, "origin": "another run"},
+         ["choice of the checkpoint val/FB-IoU instead of val/mIoU"]),
         ({"method": EMAT | {"learning_rate": 0.01}}, ["learning_rate 0.01 instead of 0.001"]),
         ({"method": EMAT | {"nshot_strategy": "average"}}, ["nshot_strategy average instead of none"]),
         ({"which": (1,)}, ["fold 1 instead of 0"]),
@@ -98,7 +99,6 @@ def test_why_not(official, reported):
         ({"origin": "nothing trained", "facts": None, "trained": False}, []),
         ({"trained": False}, ["the method was trained, and the paper's is not"]),
         # weights that tell less
-        ({"origin": None}, ["choice of the checkpoint not recorded", "validation episodes not recorded"]),
         ({"origin": None, "identity": {"training": None}}, ["nothing was trained"]),
         ({"identity": {"image_size": 400, "tf32": True, "precision": "16"}, "training": {"max_epochs": 1}},
          ["image size 400 instead of 700", "precision 16-mixed instead of 32-true", "TF32 on instead of off",

@@ -100,7 +100,7 @@ def test_folds_may_have_other_numbers_of_trainings(tmp_path):
 def test_two_seeds_of_equal_weights_are_one_training_and_the_second_is_left_out(tmp_path):
     runs, refused = write_trainings(tmp_path, {"emat": (0.6, 0.7), "hsnet": (0.5,)}), []
     records = [
-        changed(record, checkpoint_sha256="ab" * 32 if record.run.identity.method.name == "emat" else "cd" * 32)
+        changed(record, made={"checkpoint_sha256": ("ab" if record.run.identity.method.name == "emat" else "cd") * 32})
         for record in load_runs(runs).records
     ]
     with pytest.raises(RecordError, match="seeds 0 and 1 of emat are one training: their weights are the same"):
@@ -114,10 +114,7 @@ def empty(record):
     nothing = {name: pl.lit(0, record.every_episode.schema[name]) for name in ("tp", "pred", "pred_void")}
     no = {"decided": pl.lit(False), "score": pl.lit(0.0, record.every_episode.schema["score"])}
     frame = record.every_episode.with_columns(**nothing, **no)
-    entries = record.run.as_json() | {"scores": {}}
-    for name in ("counts_sha256", "columns_sha256", "truth_sha256"):
-        entries.pop(name)
-    return written(record.path, frame, **entries)
+    return written(record.path, frame, **record.run.as_json())
 
 
 def test_trainings_with_equal_counts_and_other_weights_stay_and_are_told(tmp_path, capsys):
@@ -128,7 +125,7 @@ def test_trainings_with_equal_counts_and_other_weights_stay_and_are_told(tmp_pat
         if (own.method.name, own.fold) == ("hsnet", 1):
             empty(record)
     for number, record in enumerate(load_runs(runs).records):
-        rewrite(record, checkpoint_sha256=f"{number:064x}")
+        rewrite(record, made={"checkpoint_sha256": f"{number:064x}"})
     assert main(["table", str(runs), "--metrics", "mIoU", "--format", "json"]) == 0
     (block,) = json.loads(capsys.readouterr().out)
     rows = {(row["method"], row["fold"]): row["trainings"]["mIoU"] for row in block["rows"] if row["trainings"]}

@@ -81,7 +81,7 @@ def test_a_run_knows_the_contents_of_its_files(small_demo, tmp_path):
     assert experiment().folder == before.path
     exchange(query, upside_down)
     after = run_experiment(experiment())
-    assert after.run.id != before.run.id and after.run.counts_sha256 != before.run.counts_sha256
+    assert after.run.id != before.run.id and after.counts_sha256 != before.counts_sha256
     for opened in (open_dataset, lambda record: reopen_at(record, [0])):
         opened(after)
         with pytest.raises(RecordError, match="images or label maps differ or are absent; put the files"):
@@ -107,9 +107,9 @@ def test_the_same_files_under_other_names_are_other_data(blocks_folder, tmp_path
 
 def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
     soft, none = runs_of_prototype("soft"), runs_of_prototype("none")
-    assert soft.path.name == none.path.name and soft.run.counts_sha256 == none.run.counts_sha256
-    assert soft.run.identity == none.run.identity and soft.run.scores == none.run.scores
-    assert soft.run.predictions.kept == "soft" and "predictions" not in none.run.as_json()
+    assert soft.path.name == none.path.name and soft.counts_sha256 == none.counts_sha256
+    assert soft.run.identity == none.run.identity and soft.scores == none.scores
+    assert FILE in soft.run.files and FILE not in none.run.files
     assert not (none.path / FILE).exists() and read_predictions(none) is None
     for record in (soft, none):
         assert (record.path / "predictions.png").is_file() and not (record.path / "evaluation").exists()
@@ -122,8 +122,7 @@ def test_what_is_kept_changes_no_figure_and_no_name(runs_of_prototype):
         label_map = stored.label_map(episode)
         assert label_map.max() > 0
     assert (soft.path / FILE).stat().st_size < 5 * 16 * 1024
-    assert json.loads((soft.path / "run.json").read_text())["predictions"] == soft.run.predictions.as_json()
-    assert np.isfinite(soft.run.scores["mIoU"])
+    assert np.isfinite(soft.scores["mIoU"])
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -218,7 +217,7 @@ def test_a_bad_file_of_predictions_stops_nobody(runs_of_prototype, tmp_path, cap
     (bad / FILE).write_bytes(b"PAR1")
     assert main(["table", str(runs), "--metrics", "mIoU,boundary-IoU"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "bad: no boundary-IoU:" in printed and "it is not the file that run.json names" in printed
+    assert "bad: no boundary-IoU:" in printed and "predictions.parquet was cut: it has 4 of" in printed
     assert "good: no boundary-IoU" not in printed
     assert main(["table", str(runs)]) == 0
     assert "predictions.parquet" not in capsys.readouterr().out
@@ -352,8 +351,8 @@ def test_the_explorer_takes_stored_predictions_where_there_are_any(runs_of_proto
 @pytest.mark.slow(2)
 def test_attention_is_kept_with_its_meaning_and_is_the_same_when_predicted_again(runs_of):
     kept, again = runs_of("insid3", "soft"), runs_of("insid3", "none")
-    assert kept.run.predictions.attention == INSID3.attention_meaning
-    assert kept.run.counts_sha256 == again.run.counts_sha256
+    assert kept.run.attention == INSID3.attention_meaning
+    assert kept.counts_sha256 == again.counts_sha256
     stored = read_predictions(kept)
     masks = [run_masks(record, [1, 3], "m, fold 0", [], lambda line: None) for record in (kept, again)]
     assert [of_run.attention_meaning for of_run in masks] == [INSID3.attention_meaning] * 2

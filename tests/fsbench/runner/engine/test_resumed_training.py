@@ -71,7 +71,7 @@ def test_the_processes_of_a_loader_begin_with_the_epoch_that_comes_next(
     logs = [(one.path / "run.log").read_text() for one in (record, resumed)]
     assert [log.count("training starts") for log in logs] == [1, 1] and logs[1].count("training continues from") == 2
     assert files(whole) == files(stopped)
-    assert resumed.run.counts_sha256 == record.run.counts_sha256
+    assert resumed.counts_sha256 == record.counts_sha256
     assert resumed.run.made.checkpoint == record.run.made.checkpoint
 
 
@@ -101,4 +101,4 @@ def test_a_training_on_superpixels_goes_on_and_keeps_its_last_weights(tmp_path, 
     assert record.run.weights.training.chosen_by == LAST
     state = torch.load(whole / "last.ckpt", weights_only=True)
     assert state["global_step"] == 8  # the last epoch ended by steps
-    assert resumed.run.counts_sha256 == record.run.counts_sha256
+    assert resumed.counts_sha256 == record.counts_sha256

@@ -110,7 +110,7 @@ def test_what_fails_ends_all_and_the_runs_by_themselves_go_on(small_demo, tmp_pa
     for one in runs_in(tmp_path / "alone", small_demo, asked_alone=0):
         run(one)
     alone, together = made(tmp_path / "alone"), made(tmp_path / "runs")
-    assert first.run.counts_sha256 == together[first.path.name].run.counts_sha256
+    assert first.counts_sha256 == together[first.path.name].counts_sha256
     assert [files_of(together[name]) for name in alone] == [files_of(record) for record in alone.values()]
 
 

@@ -13,7 +13,7 @@ from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.whole_images import WHOLE_IMAGES
 from fsbench.records.run import Identity
 from fsbench.runner.engine.identity import _training
-from fsbench.runner.engine.origins import training_facts, weights_origin
+from fsbench.runner.engine.origins import training_facts
 
 
 @pytest.fixture
@@ -47,13 +47,6 @@ def test_facts_of_a_training_that_keeps_its_last_weights(experiment):
     run.data = Plain(image_size=128, validates=False)  # which has no episodes to choose by
     facts = training_facts(run)
     assert (facts["chosen_by"], facts["episodes"], facts["official_episodes"]) == ("last", None, None)
-
-
-def test_weights_without_a_training(experiment):
-    assert weights_origin(experiment(False, trains=False)) == {"origin": "nothing trained", "training": None}
-    evaluated = experiment(False, trains=False)
-    evaluated.checkpoint_weights = {"origin": "another run", "training": None}
-    assert weights_origin(evaluated) == evaluated.checkpoint_weights
 
 
 def test_a_checkpoint_that_is_calibrated_has_the_base_classes_in_its_identity(tmp_path):

@@ -62,7 +62,7 @@ def test_another_model_is_recorded_with_the_number_of_its_episodes(test, tmp_pat
     assert plain.run.asked_alone == 0
     record = evaluated(forgetful, test, tmp_path).record
     assert record.run.asked_alone == 8
-    assert (record.path, record.run.counts_sha256) == (plain.path, plain.run.counts_sha256)
+    assert (record.path, record.counts_sha256) == (plain.path, plain.counts_sha256)
     assert evaluated(forgetful, test, tmp_path, 0).record.run.asked_alone == 8, "what was found stays"
     assert ". 8 episodes were also asked alone, with equal answers" in str(
         fsbench.load_runs(tmp_path).table(trivial=False)

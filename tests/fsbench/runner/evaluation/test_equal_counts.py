@@ -86,7 +86,7 @@ def same_counts(other: Record, record: Record) -> None:
     assert [name for name in other.every_episode.columns if name != "failed"] == columns
     for name in columns:
         assert other.every_episode[name].equals(record.every_episode[name], check_dtypes=True), name
-    assert other.run.scores == record.run.scores and other.run.presence == record.run.presence
+    assert other.scores == record.scores and other.run.presence == record.run.presence
 
 
 def check_scored(built: Experiment, folder: Path, dataset: str, **place: Any) -> Record:

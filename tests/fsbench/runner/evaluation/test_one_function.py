@@ -80,7 +80,7 @@ def by_bench(file: Path, squares: Path, runs: Path) -> Record:
 def test_a_function_counts_as_its_class_does(file, squares, tmp_path, capsys):
     near = runpy.run_path(str(file))["near"]
     benched = by_bench(file, squares, tmp_path / "benched")
-    assert 5 < benched.run.scores["mIoU"] < 100 and benched.run.presence == "any_pixel"
+    assert 5 < benched.scores["mIoU"] < 100 and benched.run.presence == "any_pixel"
 
     def function(episode):
         return near(episode.query, [(shot.image, shot.mask) for (shot,) in episode.supports])
@@ -89,5 +89,5 @@ def test_a_function_counts_as_its_class_does(file, squares, tmp_path, capsys):
     evaluated = evaluate(function, test, name="mine", runs=tmp_path / "runs", progress=False).record
 
     assert evaluated.every_episode.equals(benched.every_episode)
-    assert evaluated.run.scores == benched.run.scores and evaluated.run.presence == benched.run.presence
+    assert evaluated.scores == benched.scores and evaluated.run.presence == benched.run.presence
     assert evaluated.manifest_sha256 == benched.manifest_sha256

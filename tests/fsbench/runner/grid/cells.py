@@ -16,8 +16,8 @@ def cell_of(method, dataset, fold, way, shot, setting, seed, **more):
 
 def finished(score, folds=2):
     """A record of a data set with `folds`."""
-    record = Record(Path("x"), some_run(scores={"mIoU": score}))
-    record.__dict__["header"] = some_header(folds=folds)
+    record = Record(Path("x"), some_run())
+    record.__dict__.update(header=some_header(folds=folds), scores={"mIoU": score})
     return record
 
 

@@ -1,6 +1,5 @@
 """Schedules of grids: failures, interrupts and progress of the cells that run."""
 
-import json
 import subprocess
 import sys
 
@@ -10,8 +9,8 @@ from fsbench.records.run_directory import is_held
 from fsbench.runner.grid.plan import PlannedRun
 from fsbench.runner.grid.run import last_lines, progress_text, run_missing
 from fsbench.runner.grid.words import run_label
+from tests.fsbench.records.test_record import finished
 from tests.fsbench.runner.grid.cells import cell_of
-from tests.fsbench.runs import some_run
 
 
 @pytest.fixture(autouse=True)
@@ -83,9 +82,7 @@ def test_a_folder_that_is_no_longer_the_cells_is_looked_up_again(tmp_path, monke
         return tmp_path / f"now-{run.fold}"
 
     monkeypatch.setattr("fsbench.runner.grid.run.run_folder", now)
-    (tmp_path / "now-0").mkdir()
-    (tmp_path / "now-0/run.json").write_text(json.dumps(some_run().as_json()))
-    (tmp_path / "now-0/episodes.parquet").touch()
+    finished(tmp_path / "now-0")
     (tmp_path / "now-2").mkdir()
     (tmp_path / "now-2/run.json").write_text("{")
     cells = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / "before") for fold in range(3)]

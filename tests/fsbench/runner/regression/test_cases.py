@@ -125,6 +125,7 @@ def test_scores_of_the_same_counts_are_the_same():
 
 
 DAMAGES = {
+    "no answers": lambda content: content.update(answers=[]),
     "mask": lambda content: content["answers"][0].update(masks=["\x01\x02"]),
     "row": lambda content: content["answers"][0]["slots"][0].pop(),
     "no losses": lambda content: content.update(losses=None),
@@ -137,7 +138,7 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"answers": [1]}', *DAMAGES])
+@pytest.mark.parametrize("damage", ["{", "[]", '{"answers": [1]}', '{"losses": [], "losses": []}', *DAMAGES])
 def test_a_damaged_file_is_said_in_one_line_before_anything_runs(damage, tmp_path, capsys):
     case = read_cases(["prototype_small"])[0]
     content = json.loads(case.file.read_text())

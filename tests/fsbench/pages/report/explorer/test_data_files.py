@@ -108,18 +108,6 @@ def test_images_end_at_the_budget(study, explored, monkeypatch):
 
 
 @pytest.mark.slow(2)
-def test_a_run_with_other_masks_than_were_counted_has_none(explored, monkeypatch):
-    from fsbench.records import predictions
-
-    real = predictions.rle_pixels
-    monkeypatch.setattr(predictions, "rle_pixels", lambda runs, *size: real(runs, *size) + 1)
-    study = explored("--no-photos")
-    assert data_file(study, "masks-0-0")["predicted"] == {} and data_file(study, "data")["images"] == []
-    page = (study / "explorer.html").read_text()
-    assert page.count("were counted); expected the predictions of the run") == 4
-
-
-@pytest.mark.slow(2)
 def test_supports_are_drawn_with_what_the_method_was_told(make, blocks_folder, tmp_path, monkeypatch):
     """Against the tensors that the methods got in their tests."""
     entries = {"strokes": {"support_annotation": "scribble"}, "parts": {"kept_support": 0.25}, "masks": {}}

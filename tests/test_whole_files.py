@@ -1,10 +1,9 @@
-"""Files of other programs that say otherwise than they hold: footers, picture files and weights."""
+"""Pictures and weights of other programs that are not whole, or of another kind."""
 
 import io
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,53 +15,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fsbench.base.errors import CheckpointError, DataError, RecordError
+from fsbench.base.errors import CheckpointError, DataError
 from fsbench.cli.main import main
-from fsbench.data.episodes.manifest import read_manifest
 from fsbench.data.image_io import read_label_map, read_mask, read_photo, read_pixels, read_shades
 from fsbench.datamodules.check.media import whole_photo
 from fsbench.networks.weights.files import check_keys, read_checkpoint, read_weights
-from fsbench.records.record import Record
-from tests.footers import flagged
-from tests.fsbench.conftest import record_maker
-from tests.fsbench.runner.exchange.test_bundle import with_scores
 from tests.png_file import png_file, png_of
-
-# Footers
-
-
-@pytest.fixture(scope="module")
-def record(blocks_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
-    return with_scores(record_maker(blocks_folder, tmp_path_factory.mktemp("runs"))("m", 0, 2, draws=3))
-
-
-@pytest.mark.parametrize("column", ["draw", "slot"])
-def test_a_column_that_a_footer_calls_sorted_is_none(
-    record: Record, capsys: pytest.CaptureFixture, column: str
-) -> None:
-    """Filters would find some of its rows alone, and no hash of the rows tells."""
-    file, commands = (
-        record.path / "episodes.parquet",
-        [["table", str(record.path)], ["table", "--all", str(record.path)]],
-    )
-    honest = file.read_bytes()
-    shown = []
-    for content in (honest, *(flagged(honest, column, descending) for descending in (False, True))):
-        file.write_bytes(content)
-        shown.append([(main(command), capsys.readouterr().out) for command in commands])
-    file.write_bytes(honest)
-    assert shown[0] == shown[1] == shown[2] and [status for status, _ in shown[0]] == [0, 0]
-
-
-@pytest.mark.parametrize("entry", ["class_ids", "calibration_ids"])
-def test_a_header_of_segmentation_has_no_class_0(record: Record, tmp_path: Path, entry: str) -> None:
-    entries = record.manifest.entries
-    names = entries["class_names"] | {"0": "background"}
-    forged = replace(record.manifest, entries=entries | {entry: [0, *entries["class_ids"]], "class_names": names})
-    forged.write(tmp_path / "m.jsonl")
-    with pytest.raises(RecordError, match=rf"{entry}.*: there is a class 0, which is the background; expected numbers"):
-        read_manifest(tmp_path / "m.jsonl")
-
 
 # Pictures
 
