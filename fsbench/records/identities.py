@@ -18,7 +18,7 @@ from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import protocol_of
 from fsbench.records.run import Run
-from fsbench.records.tables import counts_refusal
+from fsbench.records.tables import refusal
 from fsbench.scores.answers import SCORE_ROUNDING
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 
@@ -104,9 +104,7 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
         if broken.any():
             row = rows.frame.row(int(broken.argmax()), named=True)
             way = f", way {row['slot']}" if row["slot"] else ""
-            raise counts_refusal(
-                file, f"episode {row['episode']}{way}: {words.format(**row)}, which no prediction gives"
-            )
+            raise refusal(file, f"episode {row['episode']}{way}: {words.format(**row)}, which no prediction gives")
 
 
 def _mask_faults(rows: _Rows, manifest: Manifest, protocol: Protocol, run: Run) -> Iterator[Fault]:

@@ -230,7 +230,7 @@ class StoredPredictions:
         return contents
 
     def _refusal(self, problem: str) -> RecordError:
-        return refusal(self.record.path / FILE, problem, PREDICTIONS.remedy)
+        return refusal(self.record.path / FILE, problem)
 
 
 def _cells(content: bytes) -> np.ndarray:
@@ -255,5 +255,5 @@ def read_predictions(record: Record) -> StoredPredictions | None:
     frame = read_parquet(record.file(FILE), PREDICTIONS)
     pixels = frame["height"].cast(int) * frame["width"].cast(int)
     if (pixels > MASK_PIXELS).any() or (frame["rle"].str.len_bytes() > _LONGEST_RUN * (pixels + 1)).any():
-        raise refusal(path, "a mask has too many pixels, or more runs than pixels", PREDICTIONS.remedy)
+        raise refusal(path, "a mask has too many pixels, or more runs than pixels")
     return StoredPredictions(record, frame)

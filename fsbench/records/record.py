@@ -21,7 +21,7 @@ from fsbench.records.counts import hashes, official_rows, tested_rows, with_imag
 from fsbench.records.identities import check_identities
 from fsbench.records.run import FileState, Run, read_run
 from fsbench.records.run_directory import COMPLETE, is_current
-from fsbench.records.tables import count_schema, read_parquet
+from fsbench.records.tables import count_schema, read_parquet, refusal
 from fsbench.scores.confusion import FAILED
 
 if TYPE_CHECKING:
@@ -48,15 +48,15 @@ class Record:
         """Return a file of the record. Raises RecordError unless it is as the run wrote it."""
         path, stated = self.path / name, self.run.files.get(name)
         if stated is None:
-            raise self.refusal(name, "is no file of this run")
+            raise refusal(path, "it is no file of this run")
         try:
             found = FileState.of(path)
-        except OSError as error:
-            raise self.refusal(name, f"cannot be read ({error.strerror})") from None
+        except OSError:
+            raise refusal(path, "it is missing, or cannot be read") from None
         if found.bytes < stated.bytes:
-            raise self.refusal(name, f"was cut: it has {found.bytes:,} of {stated.bytes:,} bytes")
+            raise refusal(path, f"it was cut: it has {found.bytes:,} of {stated.bytes:,} bytes")
         if found != stated:
-            raise self.refusal(name, "was edited, or is of another run or download")
+            raise refusal(path, "it was edited, or is of another run or download")
         return path
 
     def check_files(self) -> None:
@@ -64,15 +64,6 @@ class Record:
         for name in self.run.files:
             if name in (MANIFEST, COUNTS) or (self.path / name).exists():
                 self.file(name)
-
-    def refusal(self, name: str, found: str) -> RecordError:
-        """Return the error for a file of the record, which names the run's folder."""
-        error = RecordError(
-            f"{self.path / name} {found}; expected the file as the run wrote it; get the whole run again, or run it "
-            "again with --force"
-        )
-        error.folder = self.path
-        return error
 
     @property
     def manifest_sha256(self) -> str:

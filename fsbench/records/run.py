@@ -19,9 +19,6 @@ from fsbench.base.files.validation import first_problem
 from fsbench.base.precision import CacheDtype, NetworkPrecision, Precision
 from fsbench.data.annotations import KnownOrNot, Supervision, SupportAnnotation
 
-DEEPEST = 50
-"""Levels of dicts and lists in a run.json; those of the suite have fewer than ten."""
-
 TRAINED_HERE: Final = "trained here"
 AUTHORS: Final = "the authors' checkpoint"
 OTHER_RUN: Final = "another run"
@@ -164,16 +161,14 @@ class Identity(Entries):
 
 
 class Training(Entries):
-    """How a run's weights were trained; entries that the record does not state are None.
+    """How a run's weights were trained; entries that are not known are None.
 
     Attributes:
         image_size: side in pixels of the training images.
-        precision, tf32: numeric precision of the training.
         settings: {name: value} of settings of the trainer and of the training data.
         method: {name: value} of settings of the method that was trained.
-        chosen_by: name of the score by which the checkpoint was chosen; "last" if nothing was validated.
-        episodes: number of validation episodes.
-        official_episodes: number of validation episodes that the protocol prescribes.
+        chosen_by: `CHOSEN_BY`, or `LAST` if nothing was validated.
+        episodes, official_episodes: numbers of validation episodes, and of those that the protocol prescribes.
     """
 
     image_size: Count | None = None
@@ -195,7 +190,7 @@ class Training(Entries):
 
 
 class TrainedOn(Entries):
-    """Data on which weights of another run were trained: data set, fold, protocol and number of base classes."""
+    """Data on which weights of another run were trained; `classes` is the number of base classes."""
 
     dataset: Name
     fold: Count
@@ -207,11 +202,9 @@ class Weights(Entries):
     """Weights that a run evaluated: where they come from, and how they were trained.
 
     Attributes:
-        origin: "trained here", "the authors' checkpoint", "another run" or "nothing trained"; None if another program
-            made the predictions.
-        training: how the weights were trained; None if nothing was trained, or if the checkpoint does not say.
-        trained_on: data on which the weights were trained; None if that is the run's own data, or if the checkpoint
-            does not say.
+        origin: None if another program made the predictions.
+        training: None if nothing was trained, or if the checkpoint does not say.
+        trained_on: None if that is the run's own data, or if the checkpoint does not say.
     """
 
     origin: Origin | None
@@ -235,13 +228,12 @@ class Told(Entries):
 
 
 class WentOn(Entries):
-    """How an interrupted evaluation was resumed, and whether its earlier results still hold.
+    """How an interrupted evaluation was resumed.
 
     Attributes:
         episodes: number of episodes that were predicted before the last start.
         asked_again: number of these episodes that were predicted again, with equal results.
-        code: whether the code of the predicting function is the "same" as before, "changed", or "unknown" if it cannot
-            be compared.
+        code: the code of the predicting function, compared with that before.
     """
 
     episodes: Count
@@ -267,13 +259,7 @@ class Cost(Entries):
 
 
 class TrainingOutcome(Entries):
-    """Results of a run's own training, calibration or fine-tuning; all entries are empty if there was none.
-
-    Attributes:
-        checkpoint_sha256: hash of the checkpoint that training or fine-tuning chose.
-        validation_episodes: number of validation episodes.
-        official_validation_episodes: number of validation episodes that the protocol prescribes.
-    """
+    """Results of a run's own training, calibration or fine-tuning; all entries are empty if there was none."""
 
     calibration: dict[str, Any] | None = None
     adaptation: dict[str, Any] | None = None
@@ -294,8 +280,7 @@ class Provenance(Entries):
     """Time, code version, machine and numeric kernels of an evaluation.
 
     Attributes:
-        variables: {name: value} of environment variables that choose instructions or kernels; unset if no such variable
-            is set.
+        variables: {name: value} of environment variables that choose instructions or kernels.
     """
 
     finished: Text = ""
@@ -315,27 +300,19 @@ class RunFacts(Entries):
 
     Attributes:
         id: name of the run's folder.
-        label: the latest label that the user gave the run; "", and not written, if there is none.
-        identity: everything that can change the run's result.
-        loaded: origin and training of the weights of a checkpoint that was loaded; None, and not written, otherwise.
-        checkpoint_variant: whether settings that an authors' checkpoint does not show, such as its image size, were
-            "stated beside the checkpoint" or "taken on trust"; None for other checkpoints.
-        told: labels of the test's classes that the method uses; None, and not written, if another program made the
-            predictions.
+        loaded: origin and training of the weights of a checkpoint that was loaded.
+        checkpoint_variant: how settings are known that an authors' checkpoint does not show; None for others.
+        told: None if another program made the predictions.
         asked_alone: number of episodes that were also predicted one by one before the test, with equal results; None if
             another program made the predictions.
-        went_on: how the run was resumed; None, and not written, if it was not interrupted, or if its identity includes
-            its code.
+        went_on: None if the run was not interrupted, or if its identity includes its code.
         presence: rule by which the method counts a class as present in the query, in words.
         beyond_authors_rule: why the authors' rule for joining several shots does not cover the test's number of shots;
             "" if it does.
-        sees_supports: whether the method uses supports; False for a baseline that uses the query alone.
+        sees_supports: False for a baseline that uses the query alone.
         dropped_classes: names of classes that were left out for lack of images, in the order of the header's numbers.
         attention: what stored attention maps show, in the method's words; "" without such maps.
         remarks: sentences that readers of the scores must know.
-        cost: number of parameters, seconds and memory of the evaluation.
-        made: results of training, calibration or fine-tuning.
-        provenance: time, code version and machine of the evaluation.
     """
 
     id: Name
@@ -444,8 +421,6 @@ def read_run(file: Path) -> Run | None:
         return None
     except (OSError, ValueError) as error:
         raise RecordError(f"{file} is no JSON, as if it was cut ({error}); {remedy}") from error
-    if _is_deeper(values, DEEPEST):
-        raise RecordError(f"{file} is no record of fsbench: it has more than {DEEPEST} levels; {remedy}")
     try:
         run = Run.model_validate(values)
     except ValidationError as error:
@@ -466,16 +441,3 @@ def read_run(file: Path) -> Run | None:
 def write_run(file: Path, run: Run) -> None:
     """Write a run.json."""
     write_text(file, json.dumps(run.as_json(), indent=2) + "\n")
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    """Return whether dicts and lists stand in each other more than `levels` deep."""
-    layer = [value]
-    for _ in range(levels):
-        layer = [
-            inner
-            for each in layer
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-    return any(isinstance(each, dict | list) for each in layer)

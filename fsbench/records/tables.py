@@ -4,8 +4,9 @@ A record may be anybody's file. A schema says which columns a file has and what 
 other files of a record is checked where these are known (`fsbench.records.counts`, `fsbench.records.predictions`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,9 +37,6 @@ LARGEST_EPISODE, LARGEST_CLASS = 2**31 - 1, 2**15 - 1
 ORDER = ("episode", "slot")
 """Columns that sort the rows of every file; no two rows are alike in them."""
 
-COUNTS_REMEDY = "expected the counts as the run wrote them; get the record again, or run it again with --force"
-"""End of every refusal of counts."""
-
 
 @dataclass(frozen=True)
 class Column:
@@ -64,12 +62,10 @@ class Schema:
     Attributes:
         kind: the kind of the file, which determines its largest size (`fsbench.base.files.opening.LIMITS`).
         columns: {name of a column: its allowed values}.
-        remedy: words that end every error message: what was expected and what to do.
     """
 
     kind: str
     columns: Mapping[str, Column]
-    remedy: str
 
     def types(self, *names: str) -> dict[str, Any]:
         """Return {column: Polars dtype} for the given columns, by default for those that every file must have."""
@@ -80,16 +76,14 @@ class Schema:
         return {name: getattr(pl, self.columns[name].type) for name in names}
 
 
-def refusal(path: Path, problem: str, remedy: str) -> RecordError:
-    """Return the error for an unusable file of a run; `remedy` says what was expected and what to do."""
-    error = RecordError(f"{path} cannot be used ({problem}); {remedy}")
+def refusal(path: Path, problem: str) -> RecordError:
+    """Return the error for an unusable file of a run."""
+    error = RecordError(
+        f"{path} cannot be used ({problem}); expected the file as the run wrote it; get the whole run again, or run it "
+        "again with --force"
+    )
     error.folder = path.parent
     return error
-
-
-def counts_refusal(path: Path, problem: str) -> RecordError:
-    """Return the error for an unusable count table; `problem` says what is wrong with it."""
-    return refusal(path, problem, COUNTS_REMEDY)
 
 
 def count_schema(header: Header) -> Schema:
@@ -116,7 +110,7 @@ def count_schema(header: Header) -> Schema:
         columns[DRAW] = Column("Int32", (0, header.draws - 1))
     if header.calibration_ids:
         columns[CALIBRATES] = Column("Boolean")
-    return Schema("counts", columns, COUNTS_REMEDY)
+    return Schema("counts", columns)
 
 
 PREDICTIONS = Schema(
@@ -132,7 +126,6 @@ PREDICTIONS = Schema(
         "soft": Column("Binary", has_gaps=True, is_optional=True),
         "attention": Column("Binary", has_gaps=True, is_optional=True),
     },
-    "expected the predictions of the run; remove the file (tables do without it), or run again with --force",
 )
 """Schema of `predictions.parquet`: a row for each way of each episode."""
 
@@ -154,20 +147,12 @@ def read_parquet(path: Path, schema: Schema) -> "pl.DataFrame":
             numbers out of bounds, or rows in another order.
     """
 
-    def check_types(types: Mapping[str, str]) -> None:
-        if problem := next(_type_problems(types, schema), None):
-            raise ValueError(problem)
-
-    def check_values(part: "pl.DataFrame") -> None:
-        if problem := next(_value_problems(part, schema), None):
-            raise ValueError(problem)
-
     try:
-        return read_columns(path, schema.kind, check_types, check_values)
+        return read_columns(path, schema.kind, partial(_check_types, schema), partial(_check_values, schema))
     except FileNotFoundError:
-        raise refusal(path, "it is missing", schema.remedy) from None
+        raise refusal(path, "it is missing") from None
     except (OSError, ValueError) as error:
-        raise refusal(path, str(error), schema.remedy) from error
+        raise refusal(path, str(error)) from error
 
 
 def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
@@ -176,35 +161,34 @@ def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
         frame.write_parquet(temporary)
 
 
-def _type_problems(types: Mapping[str, str], schema: Schema) -> Iterator[str]:
-    """Yield in words in what the columns of a file, by name and type, are not those of a schema."""
+def _check_types(schema: Schema, types: Mapping[str, str]) -> None:
     for name, column in schema.columns.items():
         if name not in types and not column.is_optional:
-            yield f"it has no column {name}"
+            raise ValueError(f"it has no column {name}")
         if types.get(name, column.type) != column.type:
-            yield f"the column {name} holds {types[name][:100]}, expected {column.type}"
+            raise ValueError(f"the column {name} holds {types[name][:100]}, expected {column.type}")
     if strange := types.keys() - schema.columns.keys():
-        yield f"it has an unknown column {min(strange)[:100]!r}"
+        raise ValueError(f"it has an unknown column {min(strange)[:100]!r}")
 
 
-def _value_problems(frame: "pl.DataFrame", schema: Schema) -> Iterator[str]:
-    """Yield in words what may not stand in a table that has some columns of a schema."""
-    for name in frame.columns:
-        column, values = schema.columns[name], frame[name]
+def _check_values(schema: Schema, part: "pl.DataFrame") -> None:
+    """Raise ValueError for what may not stand in a table that has some columns of a schema."""
+    for name in part.columns:
+        column, values = schema.columns[name], part[name]
         if values.has_nulls() and not column.has_gaps:
-            yield f"the column {name} has gaps"
-        elif column.bounds is not None and len(values):
+            raise ValueError(f"the column {name} has gaps")
+        if column.bounds is not None and len(values):
             least, most = column.bounds
             for found in (values.to_numpy().min(), values.to_numpy().max()):
                 if not least <= found <= most:
-                    yield f"the column {name} holds {found}, expected {least} to {most}"
-    if not set(ORDER) <= set(frame.columns):
+                    raise ValueError(f"the column {name} holds {found}, expected {least} to {most}")
+    if not set(ORDER) <= set(part.columns):
         return
-    episode, slot = (frame[name].to_numpy().astype(np.int64) for name in ORDER)
+    episode, slot = (part[name].to_numpy().astype(np.int64) for name in ORDER)
     unordered = np.diff(episode * 2**16 + slot) <= 0
     if unordered.any():
         row = int(unordered.argmax()) + 1
-        yield (
+        raise ValueError(
             f"episode {episode[row]}, slot {slot[row]} follows episode {episode[row - 1]}, slot {slot[row - 1]}, "
             "expected rows sorted by episode and slot, each once"
         )

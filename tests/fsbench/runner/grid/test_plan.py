@@ -202,7 +202,7 @@ def test_a_rerun_that_waits_to_take_its_place_is_not_done_nor_a_damaged_one(make
     shutil.rmtree(staging_folder(folder))
     (folder / "manifest.jsonl").unlink()
     (item,) = plan(cells, runs)
-    assert "manifest.jsonl cannot be read" in item.refused and item.record is None
+    assert "manifest.jsonl cannot be used" in item.refused and item.record is None
 
 
 def test_a_run_may_be_done_where_one_of_its_name_is(tmp_path):
