@@ -312,6 +312,7 @@ def read_test(path: Path, sha256: str | None = None) -> Manifest:
     return manifest
 
 
+@lru_cache(maxsize=8)  # runs of one test have one manifest
 def manifest_fault(manifest: Manifest, draw: Draw) -> str:
     """Say why a draw cannot have made a manifest, in words; "" if it can, as far as every manifest tells.
 
