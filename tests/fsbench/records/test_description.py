@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from fsbench.records.description import all_notes
+from fsbench.records.description import all_notes, shorter
 from fsbench.records.run import ON_TRUST, STATED_VARIANT
 from tests.fsbench.runs import changed
 
@@ -61,3 +61,11 @@ def test_a_variant_that_is_taken_on_trust_is_said(record):
     for variant, count in ((ON_TRUST, 1), (STATED_VARIANT, 0), (None, 0), (..., 0)):
         lines = all_notes([changed(record, checkpoint_variant=variant)])
         assert sum("does not say for which variant" in line for line in lines) == count
+
+
+def test_a_test_with_fewer_episodes_than_asked_for_says_so(record):
+    asked = changed(record)
+    asked.__dict__["header"] = record.header.model_copy(update={"requested": 1000})
+    there = len(record.manifest.official_episodes)
+    assert shorter([record]) == []
+    assert shorter([asked]) == [f"fold 0 has only {there} of the 1000 episodes that were asked for"]

@@ -207,3 +207,8 @@ def test_what_no_setting_tells_is_told_by_numbers_or_by_the_hash_that_differs():
     assert variants(counted).keys() == {"m (validation_episodes 20)", "m (validation_episodes 10)"}
     assert variants(hashed).keys() == {f"m (validation {digit * 10})" for digit in "ab"}
     assert variants([trained({}, 1), trained({}, 2)]).keys() == {"m (0000000001)", "m (0000000002)"}
+
+
+@pytest.mark.parametrize("name", ["(best without a model)", "m [handed in]", "m — mean", "a\nb", " m"])
+def test_a_method_with_the_name_of_a_line_of_ours_is_quoted(name: str) -> None:
+    assert list(variants([record({"method": {"name": name}})])) == [f"'{name}'"]
