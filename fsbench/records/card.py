@@ -199,6 +199,11 @@ class MethodCard:
         """Whether the predictions of a run were made elsewhere and only counted."""
         return any(card.handed_in for card in self.cards)
 
+    @property
+    def stated(self) -> tuple[str, ...]:
+        """Names of the entries that somebody states for a run, in whose record they are not."""
+        return tuple(name for name in ENTRIES if any(name in card.stated for card in self.cards))
+
     @cached_property
     def entries(self) -> dict[str, str]:
         """{name of an entry: its values in words}."""
@@ -213,7 +218,7 @@ class MethodCard:
     @property
     def words(self) -> dict[str, str]:
         """{name in words: value} of all entries; "(stated)" marks values that no record shows."""
-        stated = {name for card in self.cards for name in card.stated}
+        stated = self.stated
         words = {name.replace("_", " "): text + " (stated)" * (name in stated) for name, text in self.entries.items()}
         return words | {"handed in": self.conditions["handed in"]}
 
