@@ -153,7 +153,7 @@ def test_files_beside_runs_state_the_rest(make, tmp_path):
 REFUSED = (
     ("novel_pixels: some", "novel_pixels is 'some', expected 'no', 'unlabelled' or 'labelled'"),
     ("supervision: []", "supervision is (), expected a list of one or more"),
-    ("backbone_data: '...'", "backbone_data is '...'"),
+    ("backbone_data: '...'", "backbone_data: expected words in place of '...'"),
     ("told: some images", "told is 'some images'"),
     ("bibtex: '@misc'", "bibtex is '@misc'"),
     ("more: 1", "the key 'more' is unknown"),

@@ -62,9 +62,8 @@ def test_new_cards_ask_for_what_the_records_do_not_show(make, tmp_path):
     }  # fmt: skip
     assert asked["a-b.yaml"] == {"method": "a b", "trials": "..."}
     assert "# novel_pixels: the records of the runs show it\n" in cards["emat.yaml"]
-    assert "checkpoint_choice" in yaml.safe_load(
-        new_cards([emat, changed(emat, {"adaptation": {"validation": "other"}})])["emat.yaml"]
-    )
+    other = changed(emat, {"adaptation": {"validation": "other"}})  # whose record does not show the choice
+    assert "checkpoint_choice" in yaml.safe_load(new_cards([emat, other])["emat.yaml"])
 
 
 def test_the_record_wins_over_the_card_of_a_bundle(make, tmp_path):
