@@ -166,7 +166,7 @@ class Isaid512(Isaid):
             raise SettingsError(f"unknown division '{division}'{known_names(division, DIVISIONS)}")
         self.division = division
         if division == "stride":
-            self.name = "isaid512_stride"
+            self.name, self.folds_in_turn = "isaid512_stride", True
         super().__init__(root, lists=[])
 
 

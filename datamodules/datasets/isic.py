@@ -105,7 +105,7 @@ class Isic(ListedMasks):
             self.class_names = NUMBERINGS[numbering]
 
     def class_number(self, name: str) -> int:
-        texts = self.texts[name]
+        texts = self.texts_of(name)
         kind = NUMBERINGS[self.numbering][int(texts["kind"]) - 1]
         known = lesion_classes().get(texts["stem"], kind)
         if known != kind:

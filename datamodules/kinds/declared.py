@@ -52,6 +52,12 @@ class Declared(SegmentationData):
         """{image name: what the patterns of its files take}, in the order of the data set's list."""
         return self.declaration.find_images(self.root)
 
+    def texts_of(self, name: str) -> Texts:
+        """Return what the patterns take of an image. Raises DataError for one that the data set does not have."""
+        if name not in self.texts:
+            raise DataError(f"{self.root} has no image {name[:60]!a} of {self.name}; expected one; correct the name")
+        return self.texts[name]
+
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
         return list(range(1, len(self.class_names) + 1))
@@ -62,7 +68,7 @@ class Declared(SegmentationData):
         return "{kind}" in (self.declaration.listed or "{kind}")
 
     def class_number(self, name: str) -> int:
-        return (self.declaration.kinds or self.class_names).index(self.texts[name]["kind"]) + 1
+        return (self.declaration.kinds or self.class_names).index(self.texts_of(name)["kind"]) + 1
 
     def listed_pairs(self, part: Part) -> Iterable[Pair]:
         if not self.knows_kinds:
@@ -70,13 +76,13 @@ class Declared(SegmentationData):
         return ((name, self.class_number(name)) for name in self.candidates(part))
 
     def image_path(self, name: str) -> Path:
-        found = files(self.root, self.declaration.photo, self.texts[name])
+        found = files(self.root, self.declaration.photo, self.texts_of(name))
         if len(found) > 1:
             raise DataError(f"{found[0].parent} has {len(found)} images; expected one; fetch the data set again")
         return found[0]
 
     def label_file(self, name: str) -> Path:
-        return files(self.root, self.declaration.labels, self.texts[name])[0]
+        return files(self.root, self.declaration.labels, self.texts_of(name))[0]
 
     @property
     @abstractmethod

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair, PairList, Part, SegmentationData
-from fsbench.data.published import PUBLISHED
 from fsbench.datamodules.check.lists import split_list
 from fsbench.datamodules.lists.official import (
     checksums,
@@ -29,22 +28,20 @@ class OfficialData(SegmentationData):
         derives_lists: whether the user gave an empty list of folders; derived lists are then used on purpose and
             reported as no substitute.
         allow_unverified_lists: whether lists whose checksum is not the official one are used.
+        folds_in_turn: whether classes belong to folds in turn, fold 0 having the classes 1, 1 + number of folds, …;
+            otherwise a fold has classes that follow each other.
     """
 
+    folds_in_turn: bool = False
     lists: list[str]
     derives_lists: bool
     allow_unverified_lists: bool
 
     def test_classes(self, fold: int) -> list[int]:
         self.check_fold(fold)
-        names = (self.name, *(getattr(kind, "name", "") for kind in type(self).__mro__))  # of a plug-in's class
-        known = next(PUBLISHED[name] for name in names if name in PUBLISHED)
-        if known.folds == self.folds:
-            return known.test_classes(fold)
         every = range(1, len(self.class_names) + 1)
         size = self.classes_of_fold or len(every)
-        is_in_turn = known.novel[0][1] - known.novel[0][0] > 1
-        return list(every[fold :: self.folds] if is_in_turn else every[size * fold : size * (fold + 1)])
+        return list(every[fold :: self.folds] if self.folds_in_turn else every[size * fold : size * (fold + 1)])
 
     def use_lists(self, lists: list[str] | None, allow_unverified_lists: bool, *roots: Path) -> None:
         """Use the official lists in the folders `lists`; for None, those in the folder `lists` of one of `roots`."""

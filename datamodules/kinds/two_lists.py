@@ -73,7 +73,7 @@ class TwoLists(Declared, CountedOnce):
         return self.images[part == "val"]
 
     def _masks(self, name: str) -> Sequence[Path]:
-        return files(self.root, self.declaration.labels, self.texts[name])
+        return files(self.root, self.declaration.labels, self.texts_of(name))
 
     @property
     def further_files(self) -> Sequence[Path]:

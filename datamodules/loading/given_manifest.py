@@ -10,7 +10,7 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.own_lists import marked_if_own
 from fsbench.protocols.protocol import Protocol
-from fsbench.protocols.reading import read_checked_manifest
+from fsbench.protocols.reading import read_test
 
 
 def read_given_manifest(file: str, data: SegmentationData, protocol: Protocol, task: Task) -> Manifest:
@@ -26,7 +26,7 @@ def read_given_manifest(file: str, data: SegmentationData, protocol: Protocol, t
         SettingsError: the list was drawn for other settings.
         DataError: the list does not fit the data.
     """
-    manifest = read_checked_manifest(Path(file).expanduser())
+    manifest = read_test(Path(file).expanduser())
     chosen: dict[str, Any] = {one.name: getattr(task, one.name) for one in Task.arguments()}
     expected = {"protocol": protocol.name, "requested": chosen.pop("episodes"), **chosen}
     expected |= {

@@ -15,7 +15,7 @@ from fsbench.data.episodes.fit import hash_images, mismatches
 from fsbench.data.episodes.manifest import description, differences, read_manifest, summary
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.own_lists import marked_if_own
-from fsbench.protocols.reading import load_segmentation, read_checked_manifest, segmentation_of
+from fsbench.protocols.reading import load_segmentation, read_test, segmentation_of
 from fsbench.runner.config.datasets import choose_dataset, open_dataset, usual_protocol
 from fsbench.runner.config.limits import check_replaced, whole
 from fsbench.runner.config.registry import check_known, task_of
@@ -86,13 +86,13 @@ def _build(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _show(options: argparse.Namespace, extra: list[str]) -> int:
-    for line in description(read_checked_manifest(options.file), options.episodes):
+    for line in description(read_test(options.file), options.episodes):
         print_line(line)
     return 0
 
 
 def _verify(options: argparse.Namespace, extra: list[str]) -> int:
-    manifest = read_checked_manifest(options.file)
+    manifest = read_test(options.file)
     header = manifest.header
     print_line(f"intact: {summary(manifest)}")
     protocol = segmentation_of(header)

@@ -9,7 +9,7 @@ from fsbench.base.errors import RecordError, SettingsError, say_left_out
 from fsbench.base.terminal import print_block, print_line, print_next, text_width
 from fsbench.cli.options import add_file_options, add_runs, add_table_options
 from fsbench.cli.rescoring import add_rule_options, show_rescored
-from fsbench.records.grouping import run_settings
+from fsbench.records.grouping import settings_text
 from fsbench.records.record import Record, read_record
 from fsbench.results.rows.row import OBJECTS
 from fsbench.results.studies.sweep.axes import AXES
@@ -172,7 +172,7 @@ def _has_rivals(folder: Path, records: Sequence[Record]) -> bool:
 
 
 def _settings(record: Record) -> str:
-    return f"{record.run.identity.method.name} {sorted(run_settings(record).items())}"
+    return f"{record.run.identity.method.name} {settings_text(record)}"
 
 
 def _next_commands(folders: Sequence[Path], records: Sequence[Record], blocks: Sequence[Block]) -> list[str]:

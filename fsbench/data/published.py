@@ -1,10 +1,7 @@
-"""What is known of published data sets without their files: folds, classes, checksums of official lists.
-
-A header or a description that names one is held against it: a name alone makes no published data set.
-"""
+"""What is known of published data sets without their files: names, classes, and checksums of official lists."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +16,8 @@ BROWSED = {"hmnet": "https://github.com/Sam1224/HMNet, commit 556916cc2036f32d68
 """Released lists without an address, whose authors link to them: the page and its commit."""
 OWN = ("demo", "demo-cls", "folder", "imagefolder")
 """Data sets of the suite that nobody published."""
+VARIANTS = ("pascal_all", "isaid512_stride")
+"""Published data sets that have no configuration of their own."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,7 @@ def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
 
     The dict is empty for a data set without official lists. PASCAL's "trn" lists hold their own fold's classes.
     """
-    if (
-        dataset not in PUBLISHED or not (CHECKSUMS / f"{dataset}.official.csv").is_file()
-    ):  # the name may be a stranger's
+    if not (CHECKSUMS / f"{dataset}.official.csv").is_file():
         return {}
     return {
         (row["split"], int(row["fold"])): Checksum(
@@ -107,87 +104,10 @@ def class_pairs(dataset: str) -> dict[str, tuple[int, ...]]:
     return {split: tuple(int(row[split]) for row in rows) for split in ("trn", "val")}
 
 
-@dataclass(frozen=True)
-class Published:
-    """What is known about a published segmentation data set without its files.
-
-    Attributes:
-        name: the name of the data set.
-        folds: the number of folds; None if it depends on settings.
-        novel: numbers of the novel classes of each fold; () if only the data set's files tell.
-        has_lists: whether official image lists exist, which authors published or which follow from the annotations.
-        has_void: whether pixels may have no true class; if not, a rule for void pixels changes nothing.
-    """
-
-    name: str
-    folds: int | None
-    novel: Sequence[Sequence[int]] = ()
-    has_lists: bool = True
-    has_void: bool = False
-
-    def test_classes(self, fold: int) -> list[int]:
-        """Return the numbers of the novel classes of `fold`, ascending."""
-        return list(self.novel[fold])
-
-    def val_classes(self, fold: int) -> list[int]:
-        """Return the numbers of classes reserved for choosing a checkpoint: [], as most data sets have none."""
-        return []
-
-    def train_classes(self, fold: int) -> list[int]:
-        """Return the numbers of the base classes of `fold`, ascending: those of the other folds."""
-        return sorted(number for other, own in enumerate(self.novel) if other != fold for number in own)
-
-
-def _blocks(folds: int, size: int) -> list[range]:
-    return [range(1 + size * fold, 1 + size * (fold + 1)) for fold in range(folds)]
-
-
-def _in_turn(folds: int, classes: int) -> list[range]:
-    return [range(fold + 1, classes + 1, folds) for fold in range(folds)]
-
-
-PUBLISHED: Mapping[str, Published] = {
-    one.name: one
-    for one in (
-        Published("pascal", 4, _blocks(4, 5), has_void=True),
-        Published("pascal10i", 2, _blocks(2, 10), has_void=True),
-        Published("pascal_all", 1, _blocks(1, 20), has_void=True),
-        Published("coco", 4, _in_turn(4, 80)),
-        Published("coco_all", 1, _blocks(1, 80)),
-        Published("isaid", 3, _blocks(3, 5), has_void=True),
-        Published("isaid512", 3, _blocks(3, 5), has_lists=False, has_void=True),
-        Published("isaid512_stride", 3, _in_turn(3, 15), has_lists=False, has_void=True),
-        Published("deepglobe", 1, _blocks(1, 6), has_lists=False),
-        Published("deepglobe_all", 1, _blocks(1, 6), has_lists=False),
-        Published("isic", 1, _blocks(1, 3), has_lists=False),
-        Published("isic_one", 1, _blocks(1, 1), has_lists=False),
-        Published("lung", 1, _blocks(1, 1), has_lists=False),
-        Published("lung_all", 1, _blocks(1, 1), has_lists=False),
-        Published("suim", 1, _blocks(1, 7), has_lists=False),
-        Published("isic_folds", 5),
-        Published("isic_listed", 1, _blocks(1, 3), has_lists=False),
-        Published("kvasir", 1, _blocks(1, 1), has_lists=False),
-        Published("lungcancer", 1, _blocks(1, 1), has_lists=False),
-        Published("nucleus", 1, _blocks(1, 1), has_lists=False),
-        Published("pothole", 1, _blocks(1, 1), has_lists=False),
-        Published("weedmap", 1, _blocks(1, 2), has_lists=False),
-        Published("industrial", 4, _in_turn(4, 20), has_lists=False),
-        Published("fss1000", 1),
-        Published("lvis", 10),
-        Published("paco_part", 4),
-        Published("pascal_part", 4),
-        Published("chaost2", None),
-        Published("sabs", None),
-        Published("cmr", None),
-    )
-}
-"""Data sets of masks by their names. Of those of classification nothing but the name is known without files."""
-
-
 def published_names() -> set[str]:
     """Return the names of all published data sets that fsbench and installed plug-ins know."""
     files = {name.partition(".")[0] for name in named_files("data", CONFIGS)}
-    return (PUBLISHED.keys() | files | named_objects("data").keys()).difference(OWN)
+    return {*files, *named_objects("data"), *VARIANTS}.difference(OWN)
 
 
 def name_fault(name: str) -> str:

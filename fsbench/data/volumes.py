@@ -3,7 +3,6 @@
 A scan is one volume (Z, H, W) of a person. A slice is named "<scan>/<z>", z from 0 in the order of the volume's array.
 """
 
-import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Self
 
 import numpy as np
 
+from fsbench.base.errors import DataError
 from fsbench.data.dataset import SegmentationData
 
 SIDE = 256
@@ -27,19 +27,17 @@ def slice_name(scan: str, z: int) -> str:
     return f"{scan}/{z}"
 
 
-def is_slice(name: str) -> bool:
-    """Return whether an image name has the form "<scan>/<z>" of a slice, both numbers."""
-    return re.fullmatch(r"[0-9]+/[0-9]+", name) is not None
-
-
 def scan_of(name: str) -> str:
     """Return the id of the scan that a slice named "<scan>/<z>" belongs to."""
     return name.rpartition("/")[0]
 
 
 def slice_number(name: str) -> int:
-    """Return the position z of a slice in its volume, from 0."""
-    return int(name.rpartition("/")[2])
+    """Return the position z of a slice in its volume, from 0. Raises DataError for a name that is none of a slice."""
+    number = name.rpartition("/")[2]
+    if not (number.isascii() and number.isdecimal() and len(number) < 10):
+        raise DataError(f"{name[:60]!a} is no slice of a scan, expected <scan>/<number>; correct the name")
+    return int(number)
 
 
 @dataclass(frozen=True)

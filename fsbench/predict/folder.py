@@ -27,7 +27,7 @@ from fsbench.predict.labelme_files import Kind, write_labelme
 from fsbench.predict.predictor import Predictor
 from fsbench.predict.result import ClassPresence, Entry, ImageResult, Instance, output_files
 from fsbench.predict.supports import MAX_CLASSES
-from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
+from fsbench.records.checked_jsonl import CheckedJsonl
 
 JOURNAL = "journal.jsonl"
 HASHED = ("support", "checkpoint", "code")
@@ -210,8 +210,8 @@ class PredictionJournal:
         self.numbers: dict[str, int] = {}
         """{class name: number in label PNGs and COCO's category id}, also of classes of earlier commands."""
         if self.lines.path.is_file():
-            self.entries = {entry.photo: entry for _, value in self.lines.entries() if (entry := _entry(value))}
-            written = read_line(self.lines.header())
+            self.entries = {entry.photo: entry for value in self.lines.entries() if (entry := _entry(value))}
+            written = self.lines.header()
             header = written if isinstance(written, dict) else {}
             written = header.get("identity")
             self.numbers = _class_numbers(header.get("numbers"))
@@ -231,7 +231,7 @@ class PredictionJournal:
                 f"{MAX_CLASSES}; choose another --out"
             )
         if force or not self.lines.path.is_file():
-            self.lines.create(checked_line({"identity": identity, "numbers": self.numbers}))
+            self.lines.create({"identity": identity, "numbers": self.numbers})
 
     def add(self, entry: Entry) -> None:
         """Append an image's entry to the journal; the entry is on the disk when this returns."""

@@ -120,3 +120,11 @@ ATLAS_NAMES: Mapping[str, str] = {
     "chaost2": "abdominal CT/MRI", "sabs": "abdominal CT/MRI",
 }  # fmt: skip
 """Our data sets by the names of the atlas."""
+WITHOUT_VOID = frozenset(
+    (
+        "coco", "coco_all", "deepglobe", "deepglobe_all", "isic", "isic_one", "isic_folds", "isic_listed", "lung",
+        "lung_all", "lungcancer", "suim", "kvasir", "nucleus", "pothole", "weedmap", "industrial", "fss1000", "lvis",
+        "paco_part", "pascal_part", "chaost2", "sabs", "cmr",
+    )
+)  # fmt: skip
+"""Published data sets whose every pixel has a true class, so that no rule for void pixels changes a score."""

@@ -12,9 +12,8 @@ import numpy as np
 
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import Header
-from fsbench.data.published import PUBLISHED
 from fsbench.data.truth import EpisodeTruth
-from fsbench.protocols.conditions import NOT_STATED
+from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID
 from fsbench.protocols.view import View
 from fsbench.protocols.words import Choice
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult, count_answer
@@ -208,8 +207,7 @@ class PixelCounting:
         """
         if self.void not in ("background", "ignore", "present"):
             return NOT_STATED
-        known = PUBLISHED.get(dataset)
-        if known is not None and not known.has_void and frame is None:
+        if dataset in WITHOUT_VOID and frame is None:
             return "none"
         return "background" if self.void == "background" else "ignored"
 

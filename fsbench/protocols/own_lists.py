@@ -9,6 +9,7 @@ from fsbench.data.copies import copied_images, named_ways
 from fsbench.data.dataset import ClassificationData
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Manifest
+from fsbench.data.episodes.settings import SIZE_BINS
 from fsbench.data.list_substitutes import print_once
 from fsbench.protocols.protocol import Protocol
 
@@ -55,8 +56,14 @@ def _difference(manifest: Manifest, protocol: Protocol, data: Any) -> str:
 
     Equal lists may have another origin in words, as long as it does not claim to be the official one.
     """
+    header, official = manifest.header, len(manifest.official_episodes)
+    may_be_shorter = protocol.draw.may_be_shorter or header.setting in SIZE_BINS
+    if header.requested < official or (header.requested > official and not may_be_shorter):
+        return f"{official} episodes instead of {header.requested}"  # no number is drawn that a file only states
+    if header.draws != (draws := len({one.draw for one in manifest.tested_episodes})):
+        return f"{draws} draws of supports instead of {header.draws}"
     try:
-        drawn = protocol.manifest(data, protocol.draw.task_of(manifest.header))
+        drawn = protocol.manifest(data, protocol.draw.task_of(header))
     except FsbenchError as error:
         return f"which cannot be drawn: {user_message(error).splitlines()[0]}"
     ours, theirs = len(drawn.episodes), len(manifest.episodes)
@@ -65,7 +72,7 @@ def _difference(manifest: Manifest, protocol: Protocol, data: Any) -> str:
     others = [own.number for own, one in zip(manifest.episodes, drawn.episodes, strict=True) if own != one]
     if others:
         return f"{len(others)} of {ours} episodes are others, first {others[0]}"
-    stated, claims_official = manifest.entries, manifest.header.lists.startswith("official")
+    stated, claims_official = manifest.entries, header.lists.startswith("official")
     keys = [
         key for key, value in drawn.entries.items() if stated.get(key) != value and (key != "lists" or claims_official)
     ]

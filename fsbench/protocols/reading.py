@@ -14,7 +14,7 @@ With `base` it says in what it differs from another file.
 import copy
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
 from functools import cache, lru_cache
@@ -38,6 +38,7 @@ from fsbench.base.plugins import (
     plug_in_part,
     plug_ins,
 )
+from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.data.episodes.manifest import Header, Manifest, read_manifest
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws import (
@@ -53,7 +54,6 @@ from fsbench.protocols.draws import (
 )
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.listed import Listed
-from fsbench.protocols.headers import header_faults
 from fsbench.protocols.protocol import Protocol, Words
 from fsbench.protocols.view import View
 from fsbench.scores.generalised import AllAndBackgroundIoU, BaseAndBackgroundIoU, BaseAndNovelIoU, BaseIoU, NovelIoU
@@ -287,26 +287,59 @@ def segmentation_of(header: Header) -> Protocol:
     return _with_masks(protocol_of(header))
 
 
-def read_checked_manifest(path: Path, sha256: str | None = None) -> Manifest:
-    """Read a manifest (list of episodes), and check its header against its episodes and, if installed, its protocol.
+def read_test(path: Path, sha256: str | None = None) -> Manifest:
+    """Read the manifest (list of episodes) of a test, which may be a stranger's.
 
     Args:
         path: the file.
         sha256: the expected checksum; None for any.
 
     Raises:
-        RecordError: the file is absent, damaged or altered, or its header contradicts its episodes.
+        RecordError: the file is absent, damaged or altered, or of another version of its protocol; or an episode has
+            supports as its protocol never draws them. Nothing is asked of protocols that are not known here.
     """
     manifest = read_manifest(path, sha256)
-    protocol = None
-    with suppress(SettingsError):
+    try:
         protocol = _named_by(manifest.header)
-    if words := "; ".join(header_faults(manifest, protocol)):
+    except SettingsError:
+        return manifest
+    check_version(protocol, manifest.header.version, f"the manifest {path}")
+    if fault := manifest_fault(manifest, protocol.draw):
         raise RecordError(
-            f"the header of {path} says otherwise than what it is about: {words}; correct one of both, get it again, "
-            "or make it by fsbench data manifest build"
+            f"{fault} ({path}, the protocol {protocol.name}); correct the file, get it again, or make it by fsbench "
+            "data manifest build"
         )
     return manifest
+
+
+@lru_cache(maxsize=8)  # runs of one test have one manifest
+def manifest_fault(manifest: Manifest, draw: Draw) -> str:
+    """Say why a draw cannot have made a manifest, in words; "" if it can, as far as every manifest tells.
+
+    The header lacks an entry of the draw's own, or an episode has too few or too many supports, or its query among
+    them.
+    """
+    header = manifest.header
+    if lacking := [name for name in draw.own_entries if not header.protocol_entries.get(name)]:
+        return f"the header has no {' and no '.join(lacking)}"
+    may_repeat = draw.query_may_support(header)
+    for line, episode in enumerate(manifest.episodes, 2):
+        for own, queries in _ways(episode):
+            if not own and header.all_classes:  # base classes have none
+                continue
+            enough = len(own) >= header.shot if episode.augmented else draw.has_shot(header, len(own))
+            if not enough:
+                return f"shot is {header.shot}, and line {line} has a class with {len(own)} supports"
+            if not may_repeat and (both := [query for query in queries if query in own]):
+                return f"line {line} has its query {str(both[0])[:60]!a} among its supports, which show the answer"
+    return ""
+
+
+def _ways(episode: Episode | ClassificationEpisode) -> list[tuple[Sequence[str | int], Sequence[str | int]]]:
+    """Return the supports of each way of an episode, and the queries that are asked with them."""
+    if isinstance(episode, ClassificationEpisode):
+        return list(zip(episode.support, episode.query, strict=True))
+    return [(own, (episode.query,)) for own in episode.supports]
 
 
 def _with_masks(protocol: Protocol) -> Protocol:

@@ -20,7 +20,7 @@ NAMED = 10
 
 
 class Counted(Protocol):
-    """Results of a test: rows of the count table (counts per episode and way), and the predictions behind them."""
+    """Results of a test: rows of the count table, and the predictions behind them."""
 
     def rows(self) -> Iterator[dict[str, Any]]: ...
 
@@ -35,7 +35,7 @@ class Tally:
     _kept: list[tuple[int, int, bool, Prediction]] = field(default_factory=list)
 
     def add(self, results: Sequence[Any]) -> None:
-        """Add the results of a batch of episodes: their count rows and, in segmentation, their masks."""
+        """Add the results of a batch of episodes."""
         for result in results:
             rows = result.rows()
             self._rows += rows
@@ -45,7 +45,7 @@ class Tally:
 
     @classmethod
     def joined(cls, tallies: Iterable["Tally"]) -> "Tally":
-        """Join the counted answers of several processes into one."""
+        """Join the results of several processes."""
         listed = list(tallies)
         return cls([row for each in listed for row in each._rows], [kept for each in listed for kept in each._kept])
 
@@ -61,13 +61,6 @@ def episodes_to_ask(in_order: Iterable[Episode | ClassificationEpisode], number:
 
     Preferred are episodes whose query appears earlier in the test as a support, spread over the test; if there are too
     few, other episodes fill up the number.
-
-    Args:
-        in_order: the episodes in the order of the test.
-        number: how many episodes to choose; all if the test has fewer.
-
-    Returns:
-        The numbers of the chosen episodes, in the reverse order of the test.
 
     >>> episodes = [Episode(n, query, 1, (1,), ((shown,),)) for n, (query, shown) in enumerate(["ab", "bc", "de"])]
     >>> episodes_to_ask(episodes, 1), episodes_to_ask(episodes, 2)
@@ -87,7 +80,6 @@ def episodes_to_ask(in_order: Iterable[Episode | ClassificationEpisode], number:
 
 
 def _images(episode: Episode | ClassificationEpisode) -> tuple[set[Hashable], set[Hashable]]:
-    """Return what names an episode's supports, and what names its queries."""
     if isinstance(episode, Episode):
         return {name for way in episode.supports for name in way}, {episode.query}
 
@@ -98,7 +90,6 @@ def _images(episode: Episode | ClassificationEpisode) -> tuple[set[Hashable], se
 
 
 def _spread(numbers: Sequence[int], count: int) -> list[int]:
-    """Return `count` of the numbers, evenly spread; all if there are no more."""
     count = min(max(count, 0), len(numbers))
     return [numbers[place * len(numbers) // count] for place in range(count)]
 
@@ -106,10 +97,7 @@ def _spread(numbers: Sequence[int], count: int) -> list[int]:
 def ask_alone(answering: Answering[Any], numbers: Iterable[int], fresh: bool = True) -> Tally:
     """Let a method predict episodes one by one, each as if it were the whole test, and return the results.
 
-    Args:
-        answering: the test and the method.
-        numbers: the numbers of the episodes, in the order in which they are predicted.
-        fresh: whether to use a fresh copy of the method, which remembers nothing, if a copy can be made.
+    With `fresh`, a fresh copy of the method that remembers nothing predicts each, if a copy can be made.
     """
     tally = Tally()
     for number in numbers:
@@ -134,31 +122,20 @@ def differing_episodes(one: Counted, other: Counted, numbers: Collection[int]) -
 
 
 def _answers(counted: Counted, numbers: set[int]) -> tuple[dict[int, Any], dict[int, Any]]:
-    """Return the rows and the masks of episodes, each by its slot.
-
-    What is kept beside a mask, such as a soft one, is no part of it. Of an episode that stands there twice, as after a
-    second start that keeps more, the first counts.
-    """
+    """Return the rows and the masks of episodes by slot; of an episode that was evaluated twice, the first ones."""
     rows: dict[int, dict[int, Any]] = {number: {} for number in numbers}
     masks: dict[int, dict[int, Any]] = {number: {} for number in numbers}
     for row in counted.rows():
         if row["episode"] in numbers:
             rows[row["episode"]].setdefault(row["slot"], row)
     for episode, slot, decided, kept in counted.predictions():
-        if episode in numbers:
+        if episode in numbers:  # what is kept beside a mask, such as a soft one, is no part of it
             masks[episode].setdefault(slot, (decided, kept["size"], kept["rle"]))
     return rows, masks
 
 
 def check_asked_alone(alone: Counted, counted: Counted, numbers: Collection[int], name: str) -> None:
-    """Raise ContractError, naming episodes, if a method's answers to single episodes differ from those in the test.
-
-    Args:
-        alone: results of episodes that were predicted one by one.
-        counted: results of the test as a whole.
-        numbers: numbers of the episodes to compare.
-        name: name of the method, for the error message.
-    """
+    """Raise ContractError if the method `name` answers `numbers` differently `alone` than in the test (`counted`)."""
     if differing := differing_episodes(alone, counted, numbers):
         listed = ", ".join(map(str, sorted(differing)[:NAMED])) + ", …" * (len(differing) > NAMED)
         raise ContractError(

@@ -3,7 +3,7 @@
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -17,19 +17,14 @@ def checked_line(value: Any, key: str = "") -> str:
     return f"{zlib.crc32(text.encode(), zlib.crc32(key.encode())):08x} {text}\n"
 
 
-def read_line(line: bytes, key: str = "") -> Any | None:
-    """Return the value of a line of `checked_line` (without line end); None if damaged or made with another key."""
-    checksum, _, text = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(text, zlib.crc32(key.encode())):
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):  # not written by `checked_line`
-        return None
+def _read_line(line: bytes, key: str = "") -> Any | None:
+    """Return the value of a line of `checked_line`; None if damaged or made with another key."""
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    return json.loads(text) if checksum == b"%08x" % zlib.crc32(text, zlib.crc32(key.encode())) else None
 
 
 class CheckedJsonl:
-    """JSON-lines file that is only appended to: a header line, then a line with a checksum for each entry.
+    """JSON-lines file that is only appended to: a line for the header, then one for each entry, all with checksums.
 
     An entry has reached the file when `append` returns. A line that a crash cut off is ended by the next `append`.
 
@@ -43,37 +38,25 @@ class CheckedJsonl:
         self.key = key
         self._file: IO[bytes] | None = None
 
-    def create(self, header: str) -> None:
-        """Create the file with `header` as its first line; the file never appears without this line."""
-        write_text(self.path, header)
+    def create(self, header: Any) -> None:
+        """Create the file with the value `header` as its first line; the file never appears without this line."""
+        write_text(self.path, checked_line(header))
         self._open_file()
 
-    def header(self) -> bytes:
-        """Return the first line without its end."""
+    def header(self) -> Any | None:
+        """Return the value of the first line; None if it is damaged."""
         with open_file(self.path, "journal") as file:
-            return file.readline().rstrip(b"\n")
+            return _read_line(file.readline())
 
-    def entries(self) -> Iterator[tuple[int, Any | None]]:
-        """Yield (byte offset, value) of every line after the header; None for a damaged line."""
+    def entries(self) -> Iterator[Any | None]:
+        """Yield the value of every line after the header; None for a damaged line."""
         with open_file(self.path, "journal") as file:
-            offset = len(file.readline())
+            file.readline()
             for line in file:
-                yield offset, read_line(line.rstrip(b"\n"), self.key)
-                offset += len(line)
+                yield _read_line(line, self.key)
 
-    def read(self, offsets: Iterable[int]) -> Iterator[Any]:
-        """Yield the entries whose lines begin at these byte `offsets`, one in memory at a time."""
-        with open_file(self.path, "journal") as file:
-            for offset in offsets:
-                file.seek(offset)
-                yield read_line(file.readline().rstrip(b"\n"), self.key)
-
-    def append(self, *values: Any) -> int:
-        """Append entries; return the byte offset of the first one.
-
-        Raises:
-            OSError: the entries cannot be written, as on a full disk; then none of them is in the file.
-        """
+    def append(self, *values: Any) -> None:
+        """Append entries. Raises OSError if they cannot be written, as on a full disk; then none is in the file."""
         file = self._open_file()
         offset = file.tell()
         try:
@@ -85,7 +68,6 @@ class CheckedJsonl:
                 self.close()
             os.truncate(self.path, offset)
             raise
-        return offset
 
     def close(self) -> None:
         file, self._file = self._file, None

@@ -1,7 +1,4 @@
-"""Files of a user's with the class of a run's method or data set: what a run keeps of them, and what became of them.
-
-A record may be anybody's: files are read and compared here, and nothing of them is run (`fsbench.base.class_file`).
-"""
+"""A user's files with the class of a run's method or data set: what became of them. Nothing of a file is run here."""
 
 import shlex
 from collections.abc import Iterable
@@ -21,22 +18,13 @@ STATED_BY = {METHOD: "method_file", "dataset.file_sha256": "dataset_file"}
 
 
 class ClassNotNamed(SettingsError):
-    """Error: a run needs a class from a Python file, and the command does not name this file.
-
-    Attributes:
-        option: the command-line option with which the user names the file.
-    """
+    """Error: a run needs a class from a Python file, and the command does not name it with its `option`."""
 
     option: str
 
 
 def file_words(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
-    """Return words that tell versions of a user's Python file apart: "as it is now", or the date of a run.
-
-    If the runs with one version of the file have a label, the label is used instead.
-
-    Args:
-        records: runs of any methods.
+    """Return words that tell versions of a user's Python file apart: "as it is now", the label or the date of a run.
 
     Returns:
         {(method, entry of the run's identity that holds the file's hash, hash): words}, such as "knn.py as it is now"
@@ -57,11 +45,6 @@ def file_words(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
     return found
 
 
-def last_finished(records: Iterable[Record]) -> str:
-    """Return the latest time at which one of these runs finished, as ISO text, which sorts by time."""
-    return max(record.run.provenance.finished for record in records)
-
-
 def _choices(runs: list[Record], entry: str, sha256: str) -> list[str]:
     """Return words for one content of a file, the best first; the last ones are its hash's first digits."""
     last = max(runs, key=lambda record: record.run.provenance.finished)
@@ -77,7 +60,7 @@ def _choices(runs: list[Record], entry: str, sha256: str) -> list[str]:
 
 
 def _moment(finished: str, clock: str) -> str:
-    """Return the day and the time of this place, such as "28 Nov, 10:49"; "" of what is no time."""
+    """Return the day and the time of this place, such as "28 Nov, 10:49"; "" if a record has none."""
     try:
         then = datetime.fromisoformat(finished).astimezone()
     except (ValueError, OverflowError):
@@ -89,21 +72,15 @@ def _moment(finished: str, clock: str) -> str:
 def _stated_file(folder: Path, entry: str) -> ClassFile | None:
     """Return the file that a run's config.yaml states; None if it states none, or cannot be read."""
     try:
-        values = load_yaml(folder / "config.yaml")
-    except (OSError, ValueError):
+        return ClassFile.stated(load_yaml(folder / "config.yaml")["run"][STATED_BY[entry]])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it may hold anything
         return None
-    options = values.get("run") if isinstance(values, dict) else None
-    reference = options.get(STATED_BY[entry]) if isinstance(options, dict) else None
-    return ClassFile.stated(reference) if isinstance(reference, str) else None
 
 
 def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
-    """Return the error for a run whose class the command does not name; it says which file is needed, and its date.
+    """Return the error for the run in `folder` whose class `name` the command does not name.
 
-    Args:
-        folder: the folder of the run.
-        reference: the file as the run's configuration states it.
-        name: the name of the class.
+    It says which file is needed, and its date; `reference` is the file as the run's configuration states it.
     """
     if not name.isidentifier():
         name = "CLASS"  # a configuration may be anybody's, and what is printed is to be copied

@@ -1,19 +1,17 @@
 """Title and notes of a group of runs: what stands over and under every table of them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from fsbench.data.annotations import ANNOTATIONS, WEAK
 from fsbench.data.episodes.manifest import Header
-from fsbench.data.published import published_names
-from fsbench.records.grouping import fold_of, trainings_of_folds, variants
+from fsbench.records.grouping import fold_of, grouped, trainings_of_folds, variants
 from fsbench.records.record import Record
-from fsbench.records.run import ON_TRUST, Run
+from fsbench.records.run import ON_TRUST
 
-MOST_ENTRIES = 20
-"""Entries of a list of a record that are printed."""
-MOST_CHARACTERS = 300
-"""Characters of one of them that are printed."""
+LISTS = {"derived": "made by fsbench's own rule (the authors' lists are not here)"}
+"""Source of image lists that are not the authors', as a header has it -> in words. It is told as a warning."""
+MOST_NAMES = 20
+"""Names of classes or kernels that a line lists."""
 
 
 def title(records: Sequence[Record]) -> str:
@@ -22,15 +20,11 @@ def title(records: Sequence[Record]) -> str:
 
 
 def warnings(records: Sequence[Record]) -> list[str]:
-    """Return warnings about a table of runs: missing scores, scores that are no result of the protocol, and doubts.
-
-    The most important warning comes first; one that holds for several methods is given once.
-    """
+    """Return warnings about a table of runs, the most important first; one about several methods is given once."""
     undefined = [record for record in records if record.undefined_classes]
     return [
         *([_undefined(undefined)] if undefined else []),
         *_by_methods(records, _run_warnings),
-        *(f"{r.run.identity.method.name}: {_failures(r.failed_episodes)}" for r in records if r.failed_episodes),
         *_equal_trainings(records),
         *header_warnings(records[0].header),
         *shorter(records),
@@ -41,19 +35,18 @@ def warnings(records: Sequence[Record]) -> list[str]:
 
 
 def notes(records: Sequence[Record]) -> list[str]:
-    """Return notes about the runs of a table: counting rules, image lists, and what single runs did.
-
-    A note that holds for several methods is given once.
-    """
-    protocol, header = records[0].protocol, records[0].header
+    """Return notes about the runs of a table: counting rules, image lists, and what single runs did."""
+    header = records[0].header
     sizes = {record.run.identity.method.name: record.run.identity.image_size for record in records}
-    on_repetition = protocol.counting.on_repetition
-    lines = protocol.rule_notes(header, sizes)
-    lines += _by_methods(records, lambda run: _run_notes(run, on_repetition))
-    dropped = {number: name for record in records for number, name in _dropped_classes(record).items()}
+    lines = [*records[0].protocol.rule_notes(header, sizes), *_by_methods(records, _run_notes)]
+    dropped = {
+        number: name
+        for record in records
+        for number, name in zip(record.header.dropped_classes, record.run.dropped_classes, strict=False)
+    }
     if dropped:
         names = [dropped[number] for number in sorted(dropped)]
-        lines.append(f"classes left out, because they have too few images (DROP_SMALL): {', '.join(printed(names))}")
+        lines.append(f"classes left out, because they have too few images (DROP_SMALL): {_listed(names)}")
     if header.lists not in LISTS:
         lines.append(_image_lists(header))
     return list(dict.fromkeys(lines))
@@ -64,32 +57,21 @@ def all_notes(records: Sequence[Record]) -> list[str]:
     return [*warnings(records), *notes(records)]
 
 
-LISTS = {"derived": "made by fsbench's own rule (the authors' lists are not here)"}
-"""Source of image lists that are not the authors', as a header has it -> in words. It is told as a warning."""
-_ORIGINS = {"official", "unverified", "derived", "official set in another order", "given", "incomplete"}
-"""Words of the suite for it; others may be anybody's."""
+def _listed(names: Sequence[str]) -> str:
+    left = [f"… and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+    return ", ".join([*names[:MOST_NAMES], *left])
 
 
 def _image_lists(header: Header) -> str:
-    """Say where the image lists of a test come from."""
-    is_ours = _ORIGINS.issuperset(header.lists.split(", ")) or header.lists.startswith("drawn from ")
-    lists = header.lists if is_ours else f"{header.lists!r}, as the record says"
-    return f"image lists: {LISTS.get(lists, lists)}{_unproved(header)}"
+    return f"image lists: {LISTS.get(header.lists, header.lists)}"
 
 
-def _unproved(header: Header) -> str:
-    """Say of a data set with a published name whose lists are not the official ones that nothing shows which it is."""
-    if header.lists == "official" or header.dataset not in published_names():
-        return ""
-    return f"; only the name says that these are the images of the published {header.dataset}"
-
-
-def _by_methods(records: Sequence[Record], remarks: Callable[[Run], Iterable[str]]) -> list[str]:
+def _by_methods(records: Sequence[Record], remarks: Callable[[Record], Iterable[str]]) -> list[str]:
     """Return each remark on runs once, behind the names of the methods that it is about."""
     methods: dict[str, dict[str, None]] = {}
-    for run in (record.run for record in records):
-        for remark in remarks(run):
-            methods.setdefault(remark, {})[run.identity.method.name] = None
+    for record in records:
+        for remark in remarks(record):
+            methods.setdefault(remark, {})[record.run.identity.method.name] = None
     return [f"{', '.join(names)}: {remark}" for remark, names in methods.items()]
 
 
@@ -98,9 +80,7 @@ def _equal_trainings(records: Sequence[Record]) -> list[str]:
     folds: dict[str, list[str]] = {}
     for label, members in variants(list(records)).items():
         for trainings in trainings_of_folds(members):
-            by_counts: dict[str, list[Record]] = {}
-            for record in trainings:
-                by_counts.setdefault(record.counts_sha256, []).append(record)
+            by_counts = grouped(trainings, lambda record: record.counts_sha256) if len(trainings) > 1 else {}
             for alike in (runs for runs in by_counts.values() if len(runs) > 1):
                 *seeds, last = sorted(str(record.run.identity.seed) for record in alike)
                 who = f"all {len(alike)} trainings" if alike == trainings else f"seeds {', '.join(seeds)} and {last}"
@@ -111,8 +91,8 @@ def _equal_trainings(records: Sequence[Record]) -> list[str]:
     return [f"{line}, fold {', '.join(numbers)}" if numbers else line for line, numbers in folds.items()]
 
 
-def _remarks(run: Run) -> list[str]:
-    return printed([*run.remarks, *filter(None, [run.beyond_authors_rule])])
+def _remarks(record: Record) -> list[str]:
+    return [*filter(None, [*record.run.remarks, record.run.beyond_authors_rule])]
 
 
 def header_warnings(header: Header) -> list[str]:
@@ -142,23 +122,6 @@ def shorter(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _dropped_classes(record: Record) -> dict[int, str]:
-    """Return the classes that a run leaves out: number -> name, or the number where the record does not name each."""
-    numbers = record.header.dropped_classes
-    names = record.run.dropped_classes
-    return dict(zip(numbers, names if len(names) == len(numbers) else map(str, numbers), strict=True))
-
-
-def printed(entries: Sequence[Any]) -> list[str]:
-    """Shorten a list from a run's record for printing, whatever it holds, and say how much is left out."""
-    texts = [str(entry) for entry in entries[:MOST_ENTRIES]]
-    long = f" … ({{}} characters, the first {MOST_CHARACTERS} shown)"
-    lines = [
-        text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + long.format(len(text)) for text in texts
-    ]
-    return lines + ([f"… and {len(entries) - MOST_ENTRIES} more"] if len(entries) > MOST_ENTRIES else [])
-
-
 def _undefined(records: Sequence[Record]) -> str:
     """Say in one line for all folds why runs have no mIoU."""
     by_fold: dict[int, list[str]] = {}
@@ -166,7 +129,7 @@ def _undefined(records: Sequence[Record]) -> str:
         by_fold.setdefault(int(record.header.fold), list(record.undefined_classes))
     has_folds = records[0].header.folds > 1
     lacking = "; ".join(
-        f"{f'fold {fold} has' if has_folds else 'there are'} no episodes of {', '.join(printed(names))}"
+        f"{f'fold {fold} has' if has_folds else 'there are'} no episodes of {_listed(names)}"
         for fold, names in sorted(by_fold.items())
     )
     return f"mIoU is not defined: {lacking}, and without them {records[0].protocol.counting.on_absent}"
@@ -179,20 +142,16 @@ def _random_networks(backbone: str, weights: str) -> str:
     return " and ".join(several) or f"backbone {backbone} has {weights}"
 
 
-def _failures(number: int) -> str:
-    """Return the note on episodes that a method could not answer."""
-    if number == 1:
-        return "1 episode failed; it counts as an empty prediction"
-    return f"{number} episodes failed; they count as empty predictions"
-
-
-def _run_warnings(run: Run) -> list[str]:
+def _run_warnings(record: Record) -> list[str]:
     """List why one run's scores mean less than they seem to."""
-    backbone, lines = run.identity.backbone, []
+    run, backbone, lines = record.run, record.run.identity.backbone, []
     if backbone.weights.startswith("random"):
         lines.append(f"{_random_networks(backbone.name, backbone.weights)} weights; the scores mean nothing")
     elif backbone.weights.startswith("unofficial"):
         lines.append(f"backbone {backbone.name} does not have the official weights")
+    if failed := record.failed_episodes:
+        one = "1 episode failed; it counts as an empty prediction"
+        lines.append(one if failed == 1 else f"{failed} episodes failed; they count as empty predictions")
     if run.handed_in:
         unchecked = ". Nobody can check whether a prediction used more than its own episode" * (run.asked_alone is None)
         asked = f". {_asked_alone(run.asked_alone)}" if run.asked_alone else ""
@@ -217,9 +176,9 @@ def _asked_alone(episodes: int) -> str:
     return f"{episodes} episodes were also asked alone, with equal answers"
 
 
-def _run_notes(run: Run, on_repetition: str) -> list[str]:
-    """List what else is peculiar to one run, in the protocol's words for repetitions."""
-    lines = []
+def _run_notes(record: Record) -> list[str]:
+    """List what else is peculiar to one run."""
+    run, lines = record.run, []
     if run.asked_alone and not run.handed_in:
         lines.append(_asked_alone(run.asked_alone))
     if (before := run.went_on) is not None:
@@ -234,8 +193,8 @@ def _run_notes(run: Run, on_repetition: str) -> list[str]:
         lines.append("sees in a support the masks of all ways of the episode, where other methods see only one way")
     for kernels, consequence in (
         (run.made.unordered_kernels, "training it again gives other weights"),
-        (run.provenance.unordered_kernels, f"a repeated test may {on_repetition} otherwise"),
+        (run.provenance.unordered_kernels, f"a repeated test may {record.protocol.counting.on_repetition} otherwise"),
     ):
         if kernels:
-            lines.append(f"{', '.join(printed(kernels))} add in no fixed order, so {consequence}")
+            lines.append(f"{_listed(kernels)} add in no fixed order, so {consequence}")
     return lines

@@ -1,92 +1,86 @@
 """Groups of records that may be compared: one protocol and one list of episodes a fold; and the folds of one method."""
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from fsbench.base.errors import RecordError
 from fsbench.base.files import fingerprint
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Task
-from fsbench.records.class_files import METHOD, STATED_BY, file_words, last_finished
+from fsbench.records.class_files import METHOD, STATED_BY, file_words
 from fsbench.records.record import Record
 from fsbench.records.run import UNTRAINED
 from fsbench.records.setting_words import class_paths, differing_settings, label_settings, setting_words
-from fsbench.scores.trivial import is_trivial
+
+Key = TypeVar("Key")
 
 COPY = "all_files_sha256", "painting"
 """Entries of an identity by which copies of a data set are told apart: the hash of its files, which is another one
 where labels were corrected, and the rule by which label maps were painted."""
 
 
-_LINE_OF_OURS = re.compile(r"[][()—]")
-"""Parts of the suite's own lines and labels, such as "(best without a model)" and the settings behind a name."""
-
-
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
     """Group runs that may be compared: equal episodes, images and protocol, and folds from one copy of the data.
 
-    Groups that differ only in ways and shots follow each other, sorted by these numbers; otherwise the order of
-    `records` is kept.
+    The order of `records` is kept, but groups that differ only in ways and shots follow each other, sorted by these.
 
     Raises:
-        RecordError: two runs claim to be different folds but test the same classes or episodes (`check_folds`), or
-            claim to be different trainings but have equal weights (`check_trainings`).
+        RecordError: folds of one test share novel classes, or runs with different training seeds have equal weights.
     """
-    families: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Record]]] = {}
-    for record in records:
-        family = families.setdefault(group_key(record, without=("way", "shot")), {})
-        family.setdefault(group_key(record), []).append(record)
-    groups = [
-        group
-        for family in families.values()
-        for group in sorted(family.values(), key=lambda group: (group[0].header.way, group[0].header.shot))
-    ]
+    groups: list[list[Record]] = []
+    for family in grouped(records, lambda record: group_key(record, without=("way", "shot"))).values():
+        by_size = sorted(family, key=lambda record: (record.header.way, record.header.shot))
+        groups += grouped(by_size, group_key).values()
     for group in groups:
         check_folds(group)
         check_trainings(group)
     return [split for group in groups for split in _same_episodes(group)]
 
 
-def check_folds(group: Iterable[Record]) -> None:
-    """Raise RecordError if runs that claim to be different folds of one test share novel classes or episodes.
+def grouped(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
+    """Return {key: records with this key}, both in the order of `records`."""
+    found: dict[Key, list[Record]] = {}
+    for record in records:
+        found.setdefault(key(record), []).append(record)
+    return found
 
-    Each fold of a test has its own novel classes. Folds of scans, and of tests of base classes, may share classes and
-    some of their episodes, but not all of them.
-    """
-    tested = [*{(fold_of(record), record.manifest_sha256): record for record in group}.values()]
-    of_scans: dict[tuple[int, ...], list[Record]] = {}
-    for record in tested:
-        if record.header.classes != "novel" or record.protocol.draw.draws_slices:
-            of_scans.setdefault(tuple(record.header.class_ids), []).append(record)
-    for same in of_scans.values():
-        others = [one for one in same[1:] if fold_of(one) != fold_of(same[0])]
-        if others and all(_episodes(one) == _episodes(same[0]) for one in others):
-            raise _no_folds(same[0], others[0], "both have the same episodes")
-    for first, other in combinations(tested, 2):
-        if fold_of(first) == fold_of(other) or first.header.classes != "novel" or first.protocol.draw.draws_slices:
+
+def check_folds(group: Iterable[Record]) -> None:
+    """Raise RecordError if folds of one test share novel classes, as those of a user's own data set may by mistake."""
+    tested: dict[int, Record] = {}
+    for record in group:
+        draw = record.protocol.draw
+        if record.header.classes != "novel" or draw.draws_slices:  # folds of scans test the same classes
             continue
-        classes = set(first.protocol.draw.novel_classes(first.header))
-        if classes := classes & set(other.protocol.draw.novel_classes(other.header)):
-            raise _no_folds(first, other, f"both test the class {first.header.class_names[str(min(classes))]}")
+        for number in draw.novel_classes(record.header):
+            first = tested.setdefault(number, record)
+            if fold_of(first) != fold_of(record):
+                raise _refusal(
+                    record.path,
+                    f"{first.path} and {record.path}, folds {fold_of(first)} and {fold_of(record)} of one test, both "
+                    f"test the class {record.header.class_names[str(number)]}; expected other classes in each fold; "
+                    "correct the folds of the data set, or leave one of the runs out",
+                )
 
 
 def check_trainings(group: Iterable[Record]) -> None:
-    """Raise RecordError if two runs with different training seeds are one training: their checkpoints are equal.
-
-    Equal counts alone are no proof (`fsbench.records.description.warnings` tells them): two trainings may well predict
-    nothing.
-    """
+    """Raise RecordError if two runs with different training seeds have the same checkpoint, and so are one training."""
     for first, other in (pair for runs in trainings_of_folds(group) for pair in combinations(runs, 2)):
-        seeds = first.run.identity.seed, other.run.identity.seed
-        if seeds[0] != seeds[1] and {weights_sha256(first)} & {weights_sha256(other)} - {None}:
-            error = RecordError(
-                f"seeds {seeds[0]} and {seeds[1]} of {first.run.identity.method.name} are one training: their weights "
-                f"are the same ({first.path}, {other.path}); train again with another seed, or leave one of them out"
+        seeds, weights = (first.run.identity.seed, other.run.identity.seed), first.run.checkpoint_sha256
+        if seeds[0] != seeds[1] and weights is not None and weights == other.run.checkpoint_sha256:
+            raise _refusal(
+                other.path,
+                f"seeds {seeds[0]} and {seeds[1]} of {_method(first)} are one training: their weights "
+                f"are the same ({first.path}, {other.path}); train again with another seed, or leave one of them out",
             )
-            error.folder = other.path
-            raise error
+
+
+def _refusal(folder: Path, message: str) -> RecordError:
+    error = RecordError(message)
+    error.folder = folder
+    return error
 
 
 def trainings_of_folds(group: Iterable[Record]) -> list[list[Record]]:
@@ -95,12 +89,9 @@ def trainings_of_folds(group: Iterable[Record]) -> list[list[Record]]:
     Methods that are not trained are left out. So are classification runs, whose classifiers may use the seed after
     training (statistics specification §13.3).
     """
-    of_fold: dict[tuple[str, int, str], list[Record]] = {}
-    for record in group:
-        if record.protocol.has_masks and not is_untrained(record):
-            own = str(sorted(run_settings(record).items()))
-            of_fold.setdefault((own, fold_of(record), record.manifest_sha256), []).append(record)
-    return [*of_fold.values()]
+    trained = (record for record in group if record.protocol.has_masks and not is_untrained(record))
+    by_fold = grouped(trained, lambda one: (settings_text(one), fold_of(one), one.manifest_sha256))
+    return [*by_fold.values()]
 
 
 def is_untrained(record: Record) -> bool:
@@ -110,33 +101,11 @@ def is_untrained(record: Record) -> bool:
     return run.weights.origin == UNTRAINED and not is_tuned
 
 
-def weights_sha256(record: Record) -> str | None:
-    """Return the hash of the checkpoint that a run evaluated; None if its record has none."""
-    return record.run.checkpoint_sha256
-
-
-def _episodes(record: Record) -> set[tuple[Any, ...]]:
-    """Return the episodes of a run without their numbers."""
-    return {(*vars(one).values(),)[1:] for one in record.manifest.episodes}
-
-
-def _no_folds(first: Record, other: Record, shared: str) -> RecordError:
-    error = RecordError(
-        f"{first.path} and {other.path} are said to be folds {fold_of(first)} and {fold_of(other)} of one test, and "
-        f"{shared}, which folds do not share; one of them was changed after it was run; remove it, or run that fold "
-        "again"
-    )
-    error.folder = other.path
-    return error
-
-
 def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:
-    """Return the values that must be equal for two runs to be compared, as a tuple.
+    """Return the values of the manifest's header, and of `COPY`, that must be equal for two runs to be compared.
 
-    These are entries of the manifest's header, and hashes of the copy of the data (`COPY`).
-
-    If runs have all episodes of their protocol, the number of episodes need not be equal, since folds may have lists of
-    other lengths. If runs have a selection of episodes, the selection's name must be equal.
+    The number of episodes need not be equal if both runs have all of their protocol, since folds may have lists of
+    other lengths; nor need the selected episodes if the selection has the same name.
 
     Args:
         record: a run.
@@ -145,18 +114,17 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
     """
     header = record.header
     task = (one.name for one in Task.arguments() if one.name not in ("fold", "episodes", "drop_small"))
-    names = ("protocol", "version", "dataset", *task, "classes", "lists", "all_lists_sha256", "dropped_classes")
+    names = (
+        "protocol", "version", "dataset", *task, "classes", "lists", "all_lists_sha256", "dropped_classes", "kind",
+        "queries", "min_class_size",
+    )  # fmt: skip
     left_out = {*without, *(() if seed else ("seed",))}
-    copy = (getattr(record.run.identity, name) for name in COPY if name not in without)
-    classification = (getattr(header, name) for name in ("kind", "queries", "min_class_size"))
-    number = "all" if header.requested == header.official_episodes else header.requested
     return (
         *(str(getattr(header, name)) for name in names if name not in left_out),
-        *classification,
-        number,
+        "all" if header.requested == header.official_episodes else header.requested,
         header.folds,
         header.is_official or (header.own_list, str((header.selection or {}).get("name"))),
-        *copy,
+        *(getattr(record.run.identity, name) for name in COPY if name not in without),
         *((str(header.protocol_parts),) if header.protocol_parts else ()),
     )
 
@@ -183,24 +151,20 @@ def _same_episodes(group: list[Record]) -> list[list[Record]]:
 
     The folds of a method stay together where they can.
     """
-    if len({(fold_of(record), known_images(record)) for record in group}) == len({fold_of(record) for record in group}):
+    if _have_same_episodes(group):
         return [group]
-    of_method: dict[str, list[Record]] = {}
-    for record in group:
-        settings = record.run.identity.seed, sorted(run_settings(record).items())
-        of_method.setdefault(str(settings), []).append(record)
-    parts: list[tuple[dict[int, tuple[Any, ...]], list[Record]]] = []
-    for runs in of_method.values():
+    parts: list[list[Record]] = []
+    for runs in grouped(group, lambda record: (record.run.identity.seed, settings_text(record))).values():
         for unit in [runs] if _is_one_a_training(runs) else [[run] for run in runs]:
-            own = {fold_of(record): known_images(record) for record in unit}
-            fitting = (part for part in parts if all(part[0].get(fold, own[fold]) == own[fold] for fold in own))
-            part = next(fitting, None)
+            part = next((part for part in parts if _have_same_episodes([*part, *unit])), None)
             if part is None:
-                part = {}, []
-                parts.append(part)
-            part[0].update(own)
-            part[1].extend(unit)
-    return [records for _, records in parts]
+                parts.append(part := [])
+            part += unit
+    return parts
+
+
+def _have_same_episodes(records: Sequence[Record]) -> bool:
+    return len({(fold_of(record), known_images(record)) for record in records}) == len(set(map(fold_of, records)))
 
 
 Trainings = tuple[Record, ...]
@@ -237,13 +201,9 @@ def first_trainings(runs: Runs) -> dict[int, Record]:
 
 
 def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None = None) -> list[str]:
-    """Return a distinct name for each group of comparable runs: its title, plus what differs between equal titles.
+    """Return a distinct name for each group of comparable runs: its title, by default that of its protocol.
 
     Groups with equal titles are told apart by the seed of their episodes if each has another one, else by a number.
-
-    Args:
-        groups: runs that may be compared.
-        titles: the titles of the groups; by default those that their protocols give.
     """
     titles = titles or [group[0].protocol.title(group[0].header) for group in groups]
     names = []
@@ -275,13 +235,11 @@ def two_paintings(records: Iterable[Record]) -> str | None:
 def variants(records: list[Record]) -> dict[str, list[Record]]:
     """Group runs of a test that differ only in fold and seed, under labels that name method and differing settings.
 
-    A label is the method's name, followed by the settings that differ if the method was run with several.
-
     Several runs of one fold and seed that differ in no setting (two checkpoints, say) are not grouped, since it is not
     known which folds belong together: each gets a label of its own with its number of validation episodes, with a hash
     of its identity, or with the hash that ends its folder's name, whichever is the first to differ. If a method is in a
     user's own file, which has changed between runs, labels say "as it is now" or the date of the runs, the newest
-    first.
+    first. The label that the user gave a run comes last.
 
     Returns:
         {label: runs that differ only in fold and seed}.
@@ -289,97 +247,73 @@ def variants(records: list[Record]) -> dict[str, list[Record]]:
     return variants_of_groups([records])[0]
 
 
-def variants_of_groups(
-    groups: Sequence[list[Record]], weights: Callable[[Record], str] = lambda record: "", across: Collection[str] = ()
-) -> list[dict[str, list[Record]]]:
+def variants_of_groups(groups: Sequence[list[Record]], across: Collection[str] = ()) -> list[dict[str, list[Record]]]:
     """Group every group's runs as `variants` does, with labels that mean the same in all groups.
 
-    A label names the settings in which runs of the method differ within a group. It also names settings of the method,
-    of its backbone, and of `across` in which any runs on the same data set differ. The weights follow if runs of one
-    test differ in nothing else, then the label that the user gave a run. Other settings that differ only between
-    groups, such as a protocol's image size, are left out.
-
-    Args:
-        groups: groups of runs that may be compared.
-        weights: function from a run to a word for its weights; "" if there is none.
-        across: further dotted keys of run settings that labels name when they differ between groups.
+    A label names the settings in which runs of the method differ within a group, and those of the method, of its
+    backbone and of `across` (dotted keys) in which any runs on the same data set differ. Other settings that differ
+    only between groups, such as a protocol's image size, are left out.
 
     Returns:
         For each group {label: runs that differ only in fold and seed}.
     """
     told = _distinguishing_settings(groups, across)
     every = [record for group in groups for record in group]
-    files = file_words(record for record in every if told[record.run.identity.method.name] & STATED_BY.keys())
-
-    classes: dict[str, set[str]] = {}
-    for record in every:
-        used = class_paths(label_settings(run_settings(record)))
-        classes.setdefault(record.run.identity.method.name, set()).update(used)
+    files = file_words(record for record in every if told[_method(record)] & STATED_BY.keys())
+    classes = {
+        method: {path for record in runs for path in class_paths(_settings(record))}
+        for method, runs in grouped(every, _method).items()
+    }
 
     def words(record: Record) -> list[str]:
-        """Return the settings of a run that its label names."""
-        own, method = label_settings(run_settings(record)), record.run.identity.method.name
+        own, method = _settings(record), _method(record)
         return [
             files.get((method, key, str(own[key]))) or setting_words(key, own[key], told[method], classes[method])
             for key in sorted(own)
             if key in told[method]
         ]
 
-    tests: dict[tuple[Any, ...], dict[int, set[str]]] = {}  # test without its protocol -> fold -> words for the weights
-    for record in every:
-        tests.setdefault(_test(record, words), {}).setdefault(fold_of(record), set()).add(weights(record))
-    ambiguous = {test for test, folds in tests.items() if any(len(of_fold - {""}) > 1 for of_fold in folds.values())}
-    return [_label_runs(group, words, lambda run: weights(run) * (_test(run, words) in ambiguous)) for group in groups]
+    return [_label_runs(group, words) for group in groups]
+
+
+def _method(record: Record) -> str:
+    return record.run.identity.method.name
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    return label_settings(run_settings(record))
 
 
 def _distinguishing_settings(groups: Sequence[list[Record]], across: Collection[str]) -> dict[str, set[str]]:
     """Return the settings that labels name, by method."""
     told: dict[str, set[str]] = {}
-    every: dict[tuple[str, str], list[dict[str, Any]]] = {}  # method and data set -> what of them is never left out
     for group in groups:
-        of_group: dict[str, list[dict[str, Any]]] = {}
-        for record in group:
-            settings, method = label_settings(run_settings(record)), record.run.identity.method.name
-            of_group.setdefault(method, []).append(settings)
-            own = {k: v for k, v in settings.items() if k in across or k.startswith(("method.", "backbone."))}
-            every.setdefault((method, str(record.header.dataset)), []).append(own)
-        for method, of_runs in of_group.items():
-            told.setdefault(method, set()).update(differing_settings(of_runs))
-    for (method, _), of_runs in every.items():
-        told[method] |= differing_settings(of_runs)
+        for method, runs in grouped(group, _method).items():
+            told.setdefault(method, set()).update(differing_settings([*map(_settings, runs)]))
+    every = (record for group in groups for record in group)
+    for (method, _), runs in grouped(every, lambda one: (_method(one), str(one.header.dataset))).items():
+        never_left_out = [
+            {k: v for k, v in own.items() if k in across or k.startswith(("method.", "backbone."))}
+            for own in map(_settings, runs)
+        ]
+        told[method] |= differing_settings(never_left_out)
     return told
 
 
-def _test(record: Record, words: Callable[[Record], list[str]]) -> tuple[Any, ...]:
-    """Return what a run was tested on, but for protocol and fold, and its label without its weights."""
-    header = record.header
-    label = _label(record.run.identity.method.name, words(record))
-    return (label, header.dataset, header.way, header.shot, header.setting)
-
-
-def _label_runs(
-    records: list[Record], words: Callable[[Record], list[str]], weights: Callable[[Record], str]
-) -> dict[str, list[Record]]:
-    by_settings: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        method = record.run.identity.method.name
-        by_settings.setdefault((method, str(sorted(run_settings(record).items()))), []).append(record)
+def _label_runs(records: list[Record], words: Callable[[Record], list[str]]) -> dict[str, list[Record]]:
+    by_settings = grouped(records, lambda record: (_method(record), settings_text(record)))
     labelled: dict[str, list[Record]] = {}
     for (method, _), equal in _newest_first(by_settings):
-        by_words: dict[tuple[str, str], list[Record]] = {}
-        for record in equal:  # of one run a fold and seed those belong together, whatever their weights
-            own = ("", "") if _is_one_a_training(equal) else (weights(record), record.run.label)
-            by_words.setdefault(own, []).append(record)
-        for members in by_words.values():
+        is_one = _is_one_a_training(equal)  # then they belong together, whatever their labels
+        for members in [equal] if is_one else grouped(equal, lambda record: record.run.label).values():
             by_fold = sorted(members, key=fold_of)
-            own_words = [*words(equal[0]), *map(weights, by_fold), *(record.run.label for record in by_fold)]
-            label = _label(method, own_words)
+            label = _label(method, [*words(equal[0]), *(record.run.label for record in by_fold)])
             if _is_one_a_training(members) and label not in labelled:
                 labelled[label] = members
                 continue
             for record in members:
                 ends = *_words_beyond_settings(record, equal), record.run.id[-10:], record.run.id
-                alone = [_label(method, [*words(record), weights(record), record.run.label, end]) for end in ends]
+                alone = [_label(method, [*words(record), record.run.label, end]) for end in ends]
                 labelled[next((label for label in alone if label not in labelled), alone[-1])] = [record]
     return labelled
 
@@ -388,12 +322,16 @@ def _newest_first(
     by_settings: dict[tuple[str, str], list[Record]],
 ) -> list[tuple[tuple[str, str], list[Record]]]:
     """Return the items in their order, but let methods of files stand together, the one that ran last first."""
-    places: dict[str, int] = {}
-    for method, _ in by_settings:
-        places.setdefault(method, len(places))
-    ran = {key: last_finished(runs) for key, runs in by_settings.items() if METHOD in runs[0].flat_identity}
+    ran = {
+        key: max(record.run.provenance.finished for record in runs)
+        for key, runs in by_settings.items()
+        if METHOD in runs[0].flat_identity
+    }
+    if not ran:
+        return [*by_settings.items()]
+    methods = [method for method, _ in by_settings]
     newest = sorted(by_settings.items(), key=lambda item: ran.get(item[0], ""), reverse=True)
-    return sorted(newest, key=lambda item: places[item[0][0]]) if ran else [*by_settings.items()]
+    return sorted(newest, key=lambda item: methods.index(item[0][0]))
 
 
 def _is_one_a_training(records: Sequence[Record]) -> bool:
@@ -407,7 +345,7 @@ def _place(record: Record) -> tuple[int, int | None]:
 def _words_beyond_settings(record: Record, others: Iterable[Record]) -> list[str]:
     """Return words that tell a run from the others of its fold and seed with the same settings; [] if there are none.
 
-    They are its number of validation episodes, or else the first hash in its identity that no other run has.
+    They are its number of validation episodes, or else the first hash in its identity that none of them has.
     """
     beside = [one for one in others if one is not record and _place(one) == _place(record)]
     episodes = [one.run.weights.training and one.run.weights.training.episodes for one in (record, *beside)]
@@ -421,8 +359,8 @@ def _words_beyond_settings(record: Record, others: Iterable[Record]) -> list[str
 
 
 def _label(method: str, words: Iterable[str]) -> str:
-    if is_trivial(method) or not method.isprintable() or method != method.strip() or _LINE_OF_OURS.search(method):
-        method = f"'{method}'"  # no name makes a run a line of the suite's own, such as an answer that needs no model
+    if not method.isprintable() or method != method.strip() or set(method) & set("()[]—"):
+        method = f"'{method}'"  # no name makes a run a line of the suite's own, such as "(best without a model)"
     words = dict.fromkeys(filter(None, words))
     return f"{method} ({', '.join(words)})" if words else method
 
@@ -437,6 +375,11 @@ def run_settings(record: Record) -> dict[str, Any]:
     weights = "checkpoint" if training and "checkpoint_sha256" in training else "training"
     flat = stated_if_other | record.flat_identity | {"weights from": weights}
     return {k: v for k, v in flat.items() if k in STATED_BY or not (k.endswith("sha256") or k in ("fold", "seed"))}
+
+
+def settings_text(record: Record) -> str:
+    """Return a run's settings as one text, which is equal for runs with equal settings."""
+    return str(sorted(run_settings(record).items()))
 
 
 def fold_of(record: Record) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsbench.base.files import read_text
-from fsbench.records.checked_jsonl import CheckedJsonl, checked_line, read_line
+from fsbench.records.checked_jsonl import CheckedJsonl
 from fsbench.records.predictions import Prediction, encode, holds
 from fsbench.records.run import Keep
 
@@ -43,7 +43,7 @@ class Journal:
     def predictions(self) -> Iterator[tuple[int, int, bool, Prediction]]:
         """Yield (episode number, way, whether it was called present, encoded prediction) from all processes."""
         for row in self._rows():
-            if isinstance(row.get(PREDICTION), dict) and "slot" in row:
+            if PREDICTION in row:
                 yield row["episode"], row["slot"], row["decided"], row[PREDICTION]
 
     def done(self, keep: Keep = "none") -> frozenset[int]:
@@ -55,7 +55,7 @@ class Journal:
             yield from rows or ()
 
     def damaged(self) -> list[str]:
-        """Return "file: line number" words for every damaged line."""
+        """Return words for every damaged line: its file and number."""
         return [line for line, rows in self._episodes() if rows is None]
 
     def open(self) -> "JournalWriter":
@@ -90,25 +90,17 @@ class Journal:
         return sorted(self.folder.glob("part-*.jsonl"))
 
     def _is_foreign(self, path: Path) -> bool:
-        """Return whether a file names another identity; one that names none is not another run's."""
-        first = read_line(CheckedJsonl(path).header())
-        return isinstance(first, dict) and first.get("identity") not in (None, self.identity)
+        """Return whether a file names another identity; one whose header is damaged names none."""
+        header = CheckedJsonl(path).header()
+        return header is not None and header["identity"] != self.identity
 
     def _episodes(self) -> Iterator[tuple[str, list[dict[str, Any]] | None]]:
         """Yield the name and the rows of each line, an episode; None of a damaged one."""
         for path in self._files():
             with suppress(FileNotFoundError):  # removed by another process of this run
                 if not self._is_foreign(path):
-                    for number, (_, value) in enumerate(CheckedJsonl(path, self.identity).entries(), 2):
-                        yield f"{path.name} line {number}", _checked_rows(value)
-
-
-def _checked_rows(value: Any) -> list[dict[str, Any]] | None:
-    """Return the rows of a line; None if they are none."""
-    is_rows = isinstance(value, list) and all(
-        isinstance(row, dict) and type(row.get("episode")) is int for row in value
-    )
-    return value if is_rows else None
+                    for number, rows in enumerate(CheckedJsonl(path, self.identity).entries(), 2):
+                        yield f"{path.name} line {number}", rows
 
 
 class JournalWriter:
@@ -119,19 +111,14 @@ class JournalWriter:
 
     def __init__(self, path: Path, identity: str):
         self.file = CheckedJsonl(path, identity)
-        self.file.create(checked_line({"identity": identity}))
+        self.file.create({"identity": identity})
 
     def add(
         self,
         results: "Iterable[SegmentationResult | ClassificationResult]",
         keep: Callable[[int], Keep] = lambda episode: "none",
     ) -> None:
-        """Write the count rows of evaluated episodes, one episode per line.
-
-        Args:
-            results: the results of a batch.
-            keep: function from an episode's number to how much of its prediction to write: "none", "masks" or "soft".
-        """
+        """Write the count rows of evaluated episodes, with as much of each episode's prediction as `keep` says."""
         self.file.append(*(_rows(result, keep(result.episode)) for result in results))
 
     def close(self) -> None:
@@ -139,9 +126,8 @@ class JournalWriter:
 
 
 def _rows(result: Any, keep: Keep) -> list[dict[str, Any]]:
-    """Return the rows of a result, those of its ways with as much of the prediction as `keep` says."""
     rows: list[dict[str, Any]] = result.rows()
-    if keep == "none":
-        return rows
-    first, *ways = rows
-    return [first, *({**row, PREDICTION: kept} for row, kept in zip(ways, encode(result, keep), strict=True))]
+    if keep != "none":
+        for row, kept in zip(rows[1:], encode(result, keep), strict=True):  # the first row is of any foreground
+            row[PREDICTION] = kept
+    return rows

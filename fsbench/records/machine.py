@@ -21,12 +21,7 @@ PACKAGES = ("torch", "lightning", "timm", "opencv-python-headless", *COUNTING)
 
 
 def provenance(packages: Iterable[str] = COUNTING, device: str | None = None) -> dict[str, Any]:
-    """Return {entry: value}: time, commit, package versions and device of an evaluation that ends now.
-
-    Args:
-        packages: names of the packages whose versions are recorded.
-        device: name of the device that computed the predictions; the CPU's model unless given.
-    """
+    """Return time, commit, package versions and device (the CPU unless given) of an evaluation that ends now."""
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),

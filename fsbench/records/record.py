@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import fingerprint
-from fsbench.data.episodes.manifest import Header, Manifest, read_manifest
+from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.protocols.protocol import Protocol
-from fsbench.protocols.reading import protocol_of
+from fsbench.protocols.reading import protocol_of, read_test
 from fsbench.records.counts import hashes, official_rows, tested_rows, with_images
 from fsbench.records.identities import check_identities
 from fsbench.records.run import FileState, Run, read_run
@@ -94,7 +94,7 @@ class Record:
     def manifest(self) -> Manifest:
         """The test's manifest. Raises RecordError if it cannot be read."""
         with _blaming(self.path):
-            manifest = read_manifest(self.path / MANIFEST)
+            manifest = read_test(self.path / MANIFEST)
             return replace(manifest, own_list=True) if self.run.identity.own_list else manifest
 
     @cached_property

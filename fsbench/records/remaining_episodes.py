@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Generic, TypeVar
 
 from fsbench.base.generators import steady
@@ -22,13 +21,11 @@ class Answering(Generic[Counted]):
 
     Attributes:
         name: the name of the method, for messages and tables.
-        test: splits batches into input and ground truth and counts predictions (`part`, `count`): the test, or its
-            protocol with the size of the label maps to predict.
-        begin: function that returns a context manager, which prepares the method and yields the function that predicts
-            a batch.
+        test: the test, or its protocol with the size of the label maps to predict.
+        begin: returns a context manager that prepares the method and yields the function that predicts a batch.
         begin_fresh: like `begin`, for a fresh copy of the method, which remembers nothing, if a copy can be made.
-        batches: function from episode numbers to the batches of these episodes.
-        in_order: function that sorts episodes in the order in which the test presents them.
+        batches: returns the batches of the episodes with the given numbers.
+        in_order: sorts episodes in the order in which the test presents them.
     """
 
     name: str
@@ -45,11 +42,10 @@ class Share(Generic[Counted]):
 
     Attributes:
         answering: the test and the method.
-        numbers: the numbers of the episodes that the method still has to predict.
+        numbers: the numbers of the episodes.
         journal: the run's journal, to which this process's results are written.
-        keep: function from an episode's number to how much of its prediction is kept: "none", "masks" or "soft".
-        around: function that returns a context manager in which each batch is predicted, such as one that writes to the
-            run's log.
+        keep: function from an episode's number to how much of its prediction is kept.
+        around: returns a context manager in which each batch is predicted, such as one that writes to the run's log.
     """
 
     answering: Answering[Counted]
@@ -61,15 +57,14 @@ class Share(Generic[Counted]):
     @contextmanager
     def taking(self) -> Iterator[Callable[[Any], None]]:
         """Within the block, yield a function that evaluates a batch and writes its results to the journal."""
-        left = frozenset(self.numbers)
-        name, told = self.answering.name, set[str]()
+        left, name, told = frozenset(self.numbers), self.answering.name, set[str]()
         with self.answering.begin() as answer, closing(self.journal.open()) as writer:
 
             def tell(sentence: str) -> None:
                 if sentence not in told:
+                    told.add(sentence)
                     print_note(sentence)
                     self.journal.note(sentence)
-                told.add(sentence)
 
             def add(results: list[Any]) -> None:
                 writer.add([result for result in results if result.episode in left], self.keep)
@@ -90,12 +85,11 @@ def evaluate_episodes(
 
     Args:
         shares: for each method, the episodes that it still has to predict; all of the same test.
-        show: function that takes the batches and yields them again, for example with a progress bar.
-        part_of: function (batch, numbers of the episodes that a method still has to predict) -> the part of the batch
-            for this method; None if it has none of these episodes left.
+        show: takes the batches and yields them again, for example with a progress bar.
+        part_of: returns the part of a batch with these episode numbers; None if it has none of them.
     """
     left = [frozenset(share.numbers) for share in shares]
-    numbers = list(dict.fromkeys(chain.from_iterable(share.numbers for share in shares)))
+    numbers = list(dict.fromkeys(number for share in shares for number in share.numbers))
     with ExitStack() as stack:
         takers = [stack.enter_context(share.taking()) for share in shares]
         for batch in show(shares[0].answering.batches(numbers)):

@@ -9,14 +9,14 @@ import logging
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from fsbench.base.errors import FsbenchError, user_message
-from fsbench.base.files import locked, make_folder, remove_halves, replacing, write_text
+from fsbench.base.files import locked, make_folder, remove_halves, replacing
 from fsbench.base.terminal import is_verbose
 
 COMPLETE = "run.json"
@@ -27,99 +27,35 @@ LOGGERS = ("fsbench", "lightning", "lightning.pytorch", "lightning.fabric", "py.
 log = logging.getLogger("fsbench")
 
 
+@dataclass(frozen=True)
 class RunDirectory:
-    """Folder of a run, as a context manager that locks it for one group of processes at a time.
-
-    Entering it takes the run's lock, finishes a replacement that a killed process began, and decides whether the run
-    has to be done. Unless `is_complete`, it also creates the folder to write to, removes half-written files of killed
-    processes, and sends log messages and warnings to `run.log` there instead of the screen; an exception that leaves
-    the block is logged. If a process holds several folders, messages go to the log of the one entered last, and within
-    `logged` to that of its own folder.
-
-    The lock ends with this process, however that ends, and no child process inherits it: loader workers of a killed run
-    must not hold it. (A lock by `flock`, as in the package filelock, is shared with forked children.)
-
-    Args:
-        folder: the run's folder, which is created with its parents when needed.
-        rank: number of this process among those that share the run. Rank 0 alone locks, cleans up and replaces.
-        force: whether a finished run is repeated.
+    """Folder of a run that this process works in (`open_run`).
 
     Attributes:
-        is_complete: whether the run is finished and is not to be repeated, so that there is nothing to do.
+        folder: the run's folder.
         path: folder to write to: `folder`, or its staging folder while a finished run is repeated.
-
-    Raises:
-        SettingsError: another process works on the run, or the folder cannot be written or locked.
+        rank: number of this process among those that share the run. Rank 0 alone writes.
+        is_complete: whether the run is finished and is not to be repeated, so that there is nothing to do.
+        handlers: what writes messages to the run's log.
     """
 
-    def __init__(self, folder: Path, rank: int = 0, force: bool = False):
-        self.folder = folder
-        self.path = folder
-        self.rank = rank
-        self.force = force
-        self.is_complete = False
-        self._handlers: list[logging.Handler] = []
-        self._stack = ExitStack()
+    folder: Path
+    path: Path
+    rank: int = 0
+    is_complete: bool = False
+    handlers: Sequence[logging.Handler] = ()
 
-    def __enter__(self) -> "RunDirectory":
-        make_folder(self.folder.parent)
-        with self._stack:
-            if self.rank == 0:
-                self._stack.enter_context(held(self.folder))
-            self._open()
-            self._stack = self._stack.pop_all()  # nothing failed: hold everything until the end of the block
-        return self
-
-    def _open(self) -> None:
-        if self.rank == 0 and is_interrupted(self.folder):
-            replace(self.folder)
-            self.is_complete = True
-            return
-        exists = (self.folder / COMPLETE).is_file()
-        if exists and not self.force:
-            self.is_complete = True
-            return
-        self.path = staging_folder(self.folder) if exists else self.folder
-        make_folder(self.path)
-        if self.rank == 0:
-            remove_halves(self.path)
-        self._handlers = _log_handlers(self.path / "run.log")
-        self._stack.callback(self._handlers[0].close)
-        self._stack.enter_context(self.logged())
-
-    @contextmanager
-    def logged(self) -> Iterator[None]:
+    def logged(self) -> AbstractContextManager[None]:
         """Send log messages and warnings to the run's log instead of the screen, within the block."""
-        _redirection.enter(self._handlers)
-        try:
-            yield
-        finally:
-            _redirection.leave(self._handlers)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        with self._stack:
-            if isinstance(error, Exception) and self._handlers:
-                with self.logged():  # of this run, also where another one was entered later
-                    self._log_error(error)
-
-    def _log_error(self, error: Exception) -> None:
-        if isinstance(error, FsbenchError):
-            log.error("%s", user_message(error))
-        else:
-            log.error("failed", exc_info=error)
-            error.add_note(f"the traceback is in {self.path / 'run.log'}")
+        return _messages_to(self.handlers)
 
     def write_json(self, name: str, values: Any) -> None:
-        """Write plain values to the file `name` in the run's folder; only rank 0 writes."""
-        if self.rank == 0:
-            write_text(self.path / name, json.dumps(values, indent=2) + "\n")
+        """Write plain values to the file `name` in the run's folder."""
+        self.write_text(name, json.dumps(values, indent=2) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Write `text` to the file `name` in the run's folder; only rank 0 writes."""
-        if self.rank == 0:
-            write_text(self.path / name, text)
+        """Write `text` to the file `name` in the run's folder."""
+        self.write_bytes(name, text.encode())
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write `content` to the file `name` in the run's folder; only rank 0 writes."""
@@ -133,16 +69,55 @@ class RunDirectory:
             replace(self.folder)
 
 
+@contextmanager
+def open_run(folder: Path, rank: int = 0, force: bool = False) -> Iterator[RunDirectory]:
+    """Lock the folder of a run for one group of processes, and finish a replacement that a killed process began.
+
+    Unless the run is complete, this also creates the folder to write to, removes half-written files of killed
+    processes, and sends log messages and warnings to `run.log` there instead of the screen; an exception that leaves
+    the block is logged. If a process holds several folders, messages go to the log of the one entered last.
+
+    Args:
+        folder: the run's folder, which is created with its parents when needed.
+        rank: number of this process among those that share the run. Rank 0 alone locks, cleans up and replaces.
+        force: whether a finished run is repeated.
+
+    Raises:
+        SettingsError: another process works on the run, or the folder cannot be written or locked.
+    """
+    make_folder(folder.parent)
+    with held(folder) if rank == 0 else nullcontext():
+        was_interrupted = rank == 0 and is_interrupted(folder)
+        if was_interrupted:
+            replace(folder)
+        exists = (folder / COMPLETE).is_file()
+        if was_interrupted or (exists and not force):
+            yield RunDirectory(folder, folder, rank, is_complete=True)
+            return
+        path = staging_folder(folder) if exists else folder
+        make_folder(path)
+        if rank == 0:
+            remove_halves(path)
+        with closing(_LogFile(path / "run.log")) as file:
+            directory = RunDirectory(folder, path, rank, handlers=_log_handlers(file))
+            with directory.logged():
+                try:
+                    yield directory
+                except FsbenchError as error:
+                    log.error("%s", user_message(error))
+                    raise
+                except Exception as error:
+                    log.error("failed", exc_info=error)
+                    error.add_note(f"the traceback is in {path / 'run.log'}")
+                    raise
+
+
 def _lock_file(folder: Path) -> Path:
-    """Return the lock file of the run in `folder`; it lies beside the folder."""
     return folder.with_name(f".{folder.name}.lock")
 
 
 def held(folder: Path) -> AbstractContextManager[None]:
-    """Return a context manager that holds the lock of the run in `folder`.
-
-    Raises SettingsError if another process works on the run.
-    """
+    """Hold the lock of the run in `folder` within the block; SettingsError if another process works on the run."""
     return locked(_lock_file(folder), refusal=f"another process is working on {folder}; wait for it or stop it")
 
 
@@ -169,57 +144,34 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
-class _Redirection:
-    """Where the messages of this process go: to the log of the block entered last, of those that are open.
-
-    Blocks may end in any order. With the last one, each logger has again what it had before the first.
-    """
-
-    def __init__(self) -> None:
-        self._open: list[list[logging.Handler]] = []
-        self._before: list[tuple[logging.Logger, list[logging.Handler], int, bool]] = []
-        self._captures = False
-
-    def enter(self, handlers: list[logging.Handler]) -> None:
-        """Send messages and warnings to `handlers`."""
-        if not self._open:
-            loggers = [logging.getLogger(name) for name in LOGGERS]
-            self._before = [(each, each.handlers, each.level, each.propagate) for each in loggers]
-            shown_by = warnings.showwarning
-            logging.captureWarnings(True)
-            self._captures = warnings.showwarning is not shown_by
-        self._open.append(handlers)
-        self._direct()
-
-    def leave(self, handlers: list[logging.Handler]) -> None:
-        """End the last of the blocks that were entered with `handlers`."""
-        self._open.reverse()
-        self._open.remove(handlers)
-        self._open.reverse()
-        self._direct()
-        if not self._open and self._captures:
+@contextmanager
+def _messages_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
+    """Send messages of `LOGGERS` and warnings to `handlers` alone, within the block."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(each, each.handlers, each.level, each.propagate) for each in loggers]
+    shown_by = warnings.showwarning
+    logging.captureWarnings(True)
+    captures = warnings.showwarning is not shown_by  # not within another block
+    for each in loggers:
+        each.handlers, each.propagate = list(handlers), False
+        each.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for each, own, level, propagates in before:
+            each.handlers, each.propagate = own, propagates
+            each.setLevel(level)
+        if captures:
             logging.captureWarnings(False)
 
-    def _direct(self) -> None:
-        for logger, handlers, level, propagates in self._before:
-            logger.handlers = list(self._open[-1]) if self._open else handlers
-            logger.setLevel(logging.INFO if self._open else level)
-            logger.propagate = False if self._open else propagates
 
-
-_redirection = _Redirection()
-
-
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    """Return False for tips of Lightning to install other products."""
+def _is_no_advertisement(record: logging.LogRecord) -> bool:  # of other products, as Lightning's tips are
     return not re.search(r"💡|\bTip:|litlogger|litmodels|lightning\.ai", str(record.msg))
 
 
-def _log_handlers(file: Path) -> list[logging.Handler]:
-    """Return what writes messages to `file`, and to the screen where the command is to be verbose."""
-    handler = _LogFile(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    handlers: list[logging.Handler] = [handler, *([logging.StreamHandler()] if is_verbose() else [])]
+def _log_handlers(file: _LogFile) -> list[logging.Handler]:
+    file.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    handlers: list[logging.Handler] = [file, *([logging.StreamHandler()] if is_verbose() else [])]
     for each in handlers:
         each.addFilter(_is_no_advertisement)
     return handlers
@@ -244,27 +196,17 @@ def is_current(folder: Path) -> bool:
 
 
 def is_finished(folder: Path) -> bool:
-    """Return whether `folder` has a complete record that no newer record waits to replace.
-
-    It is complete if `run.json`, which is written last, exists. Damage is only found by
-    `fsbench.records.record.read_record`.
-    """
+    """Return whether `folder` has a complete record, which may be damaged, that no newer record waits to replace."""
     return (folder / COMPLETE).is_file() and not is_interrupted(folder)
 
 
 def is_interrupted(folder: Path) -> bool:
-    """Return whether a process was killed while a repeated run replaced `folder`.
-
-    Entering the run's `RunDirectory` finishes the replacement.
-    """
+    """Return whether a process was killed while a repeated run replaced `folder`."""
     return (staging_folder(folder) / COMPLETE).is_file() or _replaced_folder(folder).exists()
 
 
 def replace(folder: Path) -> None:
-    """Atomically replace `folder` by its finished repetition, or finish an interrupted replacement.
-
-    The caller must hold the run's lock.
-    """
+    """Replace `folder`, whose lock is held, by its finished repetition, or finish an interrupted replacement."""
     new, old = staging_folder(folder), _replaced_folder(folder)
     if (new / COMPLETE).is_file():
         if folder.exists():

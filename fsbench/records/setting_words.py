@@ -47,7 +47,7 @@ def differing_settings(of_runs: Sequence[Mapping[str, Any]]) -> set[str]:
     """
     distinct = [*{str(own): own for own in of_runs}.values()]
     parts = [{OWN_MODULES, *(key.partition(".")[0] for key in own if "." in key)} for own in distinct]
-    told: dict[str, None] = {}
+    told: set[str] = set()
     for owner in distinct:
         for key, value in owner.items():
             part, dot, _ = key.partition(".")
@@ -55,20 +55,16 @@ def differing_settings(of_runs: Sequence[Mapping[str, Any]]) -> set[str]:
             for other, its_parts in zip(distinct, parts, strict=True):
                 is_alike = owner.get(SOURCE) == other.get(SOURCE) and (not dot or part in its_parts)
                 if other[key] != value if key in other else is_alike and not is_argument:
-                    told[key] = None
-                    break
-    firsts = {_first_argument(own, key) for own in distinct for key in told if key.endswith(CLASS)}
-    return {*told, *firsts} - {""}
-
-
-def _first_argument(own: Mapping[str, Any], class_key: str) -> str:
-    """Return the key of the first argument of a class, such as an optimizer's rate; "" if there is none."""
-    place = f"{class_key.removesuffix(CLASS)}."
-    return next((key for key in own if key.startswith(place) and key != class_key), "")
+                    told.add(key)
+    for class_key in [key for key in told if key.endswith(CLASS)]:
+        place = f"{class_key.removesuffix(CLASS)}."
+        for own in distinct:
+            told.update([key for key in own if key.startswith(place) and key != class_key][:1])
+    return told
 
 
 def class_paths(settings: Mapping[str, Any]) -> set[str]:
-    """Return the full names of all classes in settings of a run (`label_settings`)."""
+    """Return the full names of all classes in the settings of a run."""
     return {path for key, value in settings.items() if key.endswith(CLASS) for path in _paths(value)}
 
 
@@ -76,8 +72,7 @@ def setting_words(key: str, value: Any, told: Collection[str], classes: Collecti
     """Return a setting in words, such as "max_epochs 20".
 
     Args:
-        key: its key.
-        value: its value.
+        key, value: the setting.
         told: keys of the settings that stand beside it.
         classes: full names of all classes that runs of the method use; those with one last word are named in full.
 

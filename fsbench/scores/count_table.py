@@ -109,7 +109,9 @@ class CountTable:
     def independent_names(self, kept: np.ndarray) -> list[str]:
         """Return the name of the independent sample, a query image or a scan, of each row in `kept` (rows,) bool."""
         names = self.frame["query"].filter(kept).to_list()
-        return names if self.header is None else [self.header.independent_name(name) for name in names]
+        if self.header is None or not self.header.slices:
+            return names
+        return [self.header.independent_name(name) for name in names]
 
     @cached_property
     def class_places(self) -> np.ndarray:

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import chain
 from math import prod
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -219,7 +220,7 @@ def padded(listed: Sequence[Sequence[int]]) -> np.ndarray:
     >>> padded([[5, 7], [6]]).tolist()
     [[5, 7], [6, -1]]
     """
-    table = np.full((len(listed), max(map(len, listed), default=0)), ABSENT, dtype=np.int64)
-    for row, numbers in enumerate(listed):
-        table[row, : len(numbers)] = numbers
+    lengths = np.fromiter(map(len, listed), dtype=np.int64)
+    table = np.full((len(listed), lengths.max(initial=0)), ABSENT, dtype=np.int64)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = np.fromiter(chain.from_iterable(listed), dtype=np.int64)
     return table

@@ -38,9 +38,9 @@ def set_trap(folder: str, notes: str, at: int = -1, how: str = "kill") -> None:
     register_optimizer_step_pre_hook(lambda *_: trap.event("step", "", needs_space=False))
     append, fsync = CheckedJsonl.append, os.fsync
 
-    def watched_append(self: CheckedJsonl, *values: Any) -> int:
+    def watched_append(self: CheckedJsonl, *values: Any) -> None:
         trap.event("line", str(self.path))
-        return append(self, *values)
+        append(self, *values)
 
     def watched_fsync(file: Any) -> None:
         fsync(file)

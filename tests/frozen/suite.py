@@ -16,7 +16,7 @@ from fsbench.base.errors import FsbenchError
 from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
 from fsbench.datamodules.datasets.demo import Demo
-from fsbench.protocols.headers import header_faults
+from fsbench.protocols.reading import manifest_fault
 from fsbench.protocols.rows import row_names
 from fsbench.runner.config import tests as opening
 from fsbench.runner.config.registry import task_of
@@ -66,8 +66,7 @@ def draw(dataset: str, root: Path, lists: Sequence[Path], task: dict[str, Any]) 
         test = fsbench.load_test(dataset, root=root, lists=lists, **task)
     except FsbenchError as error:
         return f"refused {type(error).__name__}"
-    faults = list(header_faults(test.manifest, test.protocol))
-    assert not faults, (dataset, task, faults)
+    assert not manifest_fault(test.manifest, test.protocol.draw), (dataset, task)
     return DrawnTest(test.manifest.sha256, [_plain(episode) for episode in test.manifest.episodes])
 
 

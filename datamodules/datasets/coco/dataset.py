@@ -62,6 +62,7 @@ class Coco(CountedOnce, OfficialData):
     class_names = CLASS_NAMES
     folds = 4
     classes_of_fold = 20
+    folds_in_turn = True
     has_published_protocol = True
     query_sampling: QuerySampling = "class_first"
     min_pixels = MIN_PIXELS

@@ -48,6 +48,8 @@ def mismatches(manifest: Manifest, data: AnyData, progress: Callable[[list[str]]
         return [f"its class {wrong} is {header.class_names[wrong]}, here it is {names.get(wrong, 'unknown')}"]
     if isinstance(data, ClassificationData):
         return _places_without_image(manifest, data)
+    if foreign := _foreign_class(manifest, data):
+        return [foreign]
     images = manifest.image_names
     absent = [name for name in images if not is_file(data.image_path(name))]
     if absent:
@@ -64,6 +66,16 @@ def _differing(names: list[str], what: str) -> list[str]:
     if not names:
         return []
     return [f"{len(names)} {what} differ from those it was made with: {', '.join(names[:5])}{', …' * (len(names) > 5)}"]
+
+
+def _foreign_class(manifest: Manifest, data: SegmentationData) -> str:
+    """Say which episode is about a class that the data set does not have; "" if none is."""
+    known = {number for number, name in enumerate(data.class_names, 1) if name}
+    for episode in manifest.episodes:
+        shown = {episode.query_class} - {0}  # 0 where a query may show nothing
+        if strange := shown.union(episode.classes) - known:
+            return f"episode {episode.number} is about the class {min(strange)}, which {data.name} does not have"
+    return ""
 
 
 def _places_without_image(manifest: Manifest, data: ClassificationData) -> list[str]:

@@ -5,19 +5,22 @@ and, where the manifest is to travel, hashes of the images and label maps that i
 own. A list that somebody wrote by hand may lack the last line. A name that ends in .gz holds the same, compressed.
 
 This file has the header as a type, the manifest with its hash, reading and writing, and the lines that show a manifest
-or compare two. `fsbench.protocols.headers` holds a header against its episodes, `fsbench.data.episodes.fit` a manifest
-against local data.
+or compare two. What is read may be a stranger's: its form is checked here, its supports where the protocol is known
+(`fsbench.protocols.reading.read_test`), and whether it fits local data in `fsbench.data.episodes.fit`. Its header is
+believed otherwise; `fsbench data manifest verify` draws the episodes again.
 """
 
 import gzip
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -44,6 +47,8 @@ CLASSIFICATION = "classification"
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 LONGEST_NAME = 1000
 Name = Annotated[str, Field(max_length=LONGEST_NAME)]
+_OUTSIDE = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.[. ]*([/\\]|\Z)|\0")
+"""In an image's name, what leads out of the data's folder on some system: a root, a drive, a folder above."""
 _UNUSUAL = ("draw", "calibrates")
 """Attributes of an episode that a row has only where they are set."""
 
@@ -74,7 +79,7 @@ class StatedTask(BaseModel, Task, frozen=True):
     @field_validator("fold", "way", "shot", "draws", "nested_in")
     @classmethod
     def _check_count(cls, number: int | None, info: ValidationInfo) -> int | None:
-        least = 1 if info.field_name == "draws" else 0
+        least = 1 if info.field_name in ("shot", "draws") else 0
         if number is not None and not least <= number < 1 << 31:
             raise ValueError(f"{number} is out of range, expected {least} to {(1 << 31) - 1}")
         return number
@@ -170,6 +175,14 @@ class Header(StatedTask, frozen=True):
             raise ValueError(f"the class {unnamed} has no name, expected one of each number in class_ids")
         return names
 
+    @model_validator(mode="after")
+    def _check_runs(self) -> Self:
+        for name in ("novel_ids", "run_lengths"):
+            numbers = self.protocol_entries.get(name, [1])
+            if not isinstance(numbers, list) or not all(type(one) is int and 0 <= one < 2**53 for one in numbers):
+                raise ValueError(f"{name} is {str(numbers)[:60]}, expected a list of whole numbers")
+        return self
+
     def independent_name(self, image: str) -> str:
         """Return the independent sample that an image belongs to: the scan of a slice, else the image itself.
 
@@ -195,7 +208,7 @@ class Header(StatedTask, frozen=True):
 
     @property
     def protocol_entries(self) -> Mapping[str, Any]:
-        """Further entries of the header, {name: JSON value}, that a protocol adds; they are not checked."""
+        """Further entries of the header, {name: JSON value}, that a protocol adds."""
         return self.model_extra or {}
 
 
@@ -346,6 +359,9 @@ def read_manifest(path: Path, sha256: str | None = None) -> Manifest:
             )
     if content.images_altered:
         raise RecordError(f"{path} has other image hashes than it was written with; it was changed since; get it again")
+    there, stated = len(manifest.official_episodes), manifest.header.episodes
+    if stated not in (None, there):  # a list that was cut has no hash at its end
+        raise RecordError(f"{path} has {there} of its {stated} episodes; get it again, or correct the number in line 1")
     return manifest
 
 
@@ -460,6 +476,9 @@ def _fault(episode: Episode | ClassificationEpisode) -> str:
         return f"has {len(episode.classes)} classes, and supports of {len(supports)}"
     if len(set(episode.classes)) < len(episode.classes):
         return "has a class twice"
+    names = (episode.query, *chain.from_iterable(episode.supports)) if isinstance(episode, Episode) else ()
+    if strange := next(filter(_OUTSIDE.search, names), None):
+        return f"has the image {strange[:60]!a}, which leads out of the data's folder"
     return ""
 
 

@@ -17,8 +17,7 @@ from fsbench.data.copies import likeness
 from fsbench.data.dataset import DERIVED, SegmentationData
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, unknown_setting
-from fsbench.data.episodes.task import Classes, ManifestTask, Task
-from fsbench.data.published import Published
+from fsbench.data.episodes.task import ManifestTask, Task
 from fsbench.protocols.conditions import ALL_EPISODES, ListsAndDraw
 from fsbench.protocols.draws.further import SupportRedraw, redraw_copies, redraw_of_names
 from fsbench.protocols.words import OTHERS, Choice, check_by_dataset, value_on, words_by_dataset
@@ -74,6 +73,7 @@ class Draw(ABC):
         asks_base_classes: whether episodes also ask for base classes, which have no supports.
         shares_supports: whether all queries of a run share their supports, so that scores are means over runs.
         supports_serve_all: whether a support serves every class that it shows, so that a class may have more than K.
+        own_entries: further entries that the headers of its manifests have, which its words and scores need.
         is_test: whether results are recorded as those of a protocol; manifest headers then name the protocol.
         seed_may_be_index: whether `seed` may be None, so that an episode's number is its seed.
         has_masks: whether images have masks (segmentation); False if each image has one class (classification).
@@ -91,8 +91,6 @@ class Draw(ABC):
             nothing.
         shots_note: what tests with other numbers of shots have in common, in words.
         may_be_shorter: whether a test may have fewer episodes than asked for, because its list ends.
-        empty_queries_show_anything: whether a query that shows none of its episode's classes may show any other class,
-            or no class at all.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -113,6 +111,7 @@ class Draw(ABC):
     asks_base_classes: ClassVar[bool] = False
     shares_supports: ClassVar[bool] = False
     supports_serve_all: ClassVar[bool] = False
+    own_entries: ClassVar[tuple[str, ...]] = ()
     is_test: ClassVar[bool] = True
     seed_may_be_index: ClassVar[bool] = False
     has_masks: ClassVar[bool] = True
@@ -130,7 +129,6 @@ class Draw(ABC):
         "every number of shots has its own episodes; --data.test.nested_in 80 gives every number the same queries"
     )
     may_be_shorter: ClassVar[bool] = False
-    empty_queries_show_anything: ClassVar[bool] = False
 
     # Which episodes are there?
 
@@ -250,17 +248,6 @@ class Draw(ABC):
     def novel_classes(self, header: Header) -> list[int]:
         """Return the numbers of the classes of a test that a method must not have been trained on."""
         return header.class_ids
-
-    def classes_on(self, known: Published, fold: int, classes: Classes) -> set[int] | None:
-        """Return the numbers of the classes that a fold's scores are averaged over; None if only the files can tell.
-
-        Args:
-            known: the published data set.
-            fold: the fold.
-            classes: "novel" or "base"; for "held_out" and "all" None is returned.
-        """
-        of_fold = {"novel": known.test_classes, "base": known.train_classes}.get(classes)
-        return None if of_fold is None else set(of_fold(fold))
 
     def has_shot(self, header: Header, supports: int) -> bool:
         """Return whether a class of an episode may have this number of supports in a test with this header."""

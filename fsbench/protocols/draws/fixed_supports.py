@@ -136,8 +136,8 @@ class OneSet(Draw):
     per: Per = "class"
 
     shares_supports: ClassVar[bool] = True
+    own_entries: ClassVar[tuple[str, ...]] = (RUN_LENGTHS,)
     supports_serve_all: ClassVar[bool] = True
-    empty_queries_show_anything: ClassVar[bool] = True
     shots_note: ClassVar[str] = (
         "each draw with more shots has the supports of the draw with fewer; a folder with a single list asks only "
         "images that are no supports, so fewer with more shots"

@@ -16,8 +16,7 @@ from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header
-from fsbench.data.episodes.task import Classes, Task
-from fsbench.data.published import Published
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
@@ -122,6 +121,7 @@ class BaseAndNovel(Draw):
     empty_queries: bool = True
 
     asks_base_classes: ClassVar[bool] = True
+    own_entries: ClassVar[tuple[str, ...]] = ("novel_ids",)
     shares_supports: ClassVar[bool] = True
 
     def data(self, data: SegmentationData, fold: int = 0, shot: int = 1) -> SegmentationData:
@@ -160,9 +160,6 @@ class BaseAndNovel(Draw):
         return OfficialEpisodes(
             tuple(episodes), ordered, requested, official, pairs.origin, pairs.sha256, pairs.sha256, dropped, entries
         )
-
-    def classes_on(self, known: Published, fold: int, classes: Classes) -> set[int] | None:
-        return {*known.test_classes(fold), *known.train_classes(fold)}
 
     def novel_classes(self, header: Header) -> list[int]:
         return list(header.protocol_entries["novel_ids"])
@@ -215,6 +212,7 @@ class FixedSupports(SupportsForAll):
         name: ListsAndDraw("gfss", "16384 support only", "fixed support set, by shuffling")
         for name in ("pascal", "pascal10i", "coco")
     }
+    own_entries: ClassVar[tuple[str, ...]] = ("novel_ids", "run_lengths")
     all_episodes: ClassVar[str] = "all images of val"
     without_training: ClassVar[str] = "its base model is trained with --method pspnet --protocol pfenet"
     default_description: ClassVar[str] = (

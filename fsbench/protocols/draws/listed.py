@@ -10,8 +10,7 @@ from fsbench.data.dataset import PairList, Part, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, SIZE_BINS
-from fsbench.data.episodes.task import Classes, Task
-from fsbench.data.published import Published
+from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
 from fsbench.protocols.draws import by_word, hsnet, lists
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
@@ -184,10 +183,6 @@ class Listed(PairDraw):
 
     def episode_count(self, dataset: str, pairs: int) -> int:
         return super().episode_count(dataset, pairs) + self.one_late
-
-    def classes_on(self, known: Published, fold: int, classes: Classes) -> set[int] | None:
-        own = self.lists_on(known.name).classes(known, fold)
-        return set(own) if classes == "novel" else super().classes_on(known, fold, classes)
 
     def query_may_support(self, header: Header) -> bool:
         return self.rule_on(header.dataset).query_may_support or super().query_may_support(header)

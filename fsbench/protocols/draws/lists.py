@@ -7,7 +7,6 @@ from functools import partial
 
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationData
-from fsbench.data.published import Published
 from fsbench.protocols.draws.image_lists import LEAST as LEAST_PIXELS
 from fsbench.protocols.draws.image_lists import ImageLists, image_list, large_object_list, unfiltered_image_list
 from fsbench.protocols.draws.pair_lists import kept_list, pair_list
@@ -50,7 +49,7 @@ class Lists:
     held_out: bool = False
     atlas: str = ""
 
-    def classes(self, data: SegmentationData | Published, fold: int) -> list[int]:
+    def classes(self, data: SegmentationData, fold: int) -> list[int]:
         """Return the numbers of the classes of the test of a fold, ascending."""
         if self.held_out and data.val_classes(fold):
             return sorted(data.val_classes(fold))

@@ -212,7 +212,6 @@ class Presence(PairDraw):
     calibration: int = 400
 
     calibrates: ClassVar[bool] = True
-    empty_queries_show_anything: ClassVar[bool] = True
 
     default_description: ClassVar[str] = (
         "each by itself from (seed, its index): the classes take turns, for each a query that shows it and one that "

@@ -171,7 +171,6 @@ class EverySlice(Draw):
     setting2: Setting2 = "any label"
 
     draws_slices: ClassVar[bool] = True
-    empty_queries_show_anything: ClassVar[bool] = True
     seed_may_be_index: ClassVar[bool] = True
     published: ClassVar[Mapping[str, ListsAndDraw]] = dict.fromkeys(
         ("chaost2", "sabs", "cmr"), ListsAndDraw("own", "none", "fixed support set")

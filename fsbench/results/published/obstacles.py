@@ -6,7 +6,6 @@ from typing import Any
 from fsbench.base.precision import FULL_NAMES
 from fsbench.protocols.draws.classes import OFFICIAL_CLASS_SIZE
 from fsbench.protocols.reading import ATLAS, load_protocol, load_segmentation
-from fsbench.records.description import printed
 from fsbench.records.grouping import fold_of
 from fsbench.records.record import Record
 from fsbench.records.run import (
@@ -75,7 +74,7 @@ def why_not_comparable(record: Record, published: PublishedScore) -> list[str]:
         if record.run.checkpoint_variant == ON_TRUST:
             reasons.append("variant of the authors' checkpoint taken on trust")
     else:
-        reasons += printed(record.run.remarks)
+        reasons += record.run.remarks
     return list(dict.fromkeys(reasons))
 
 

@@ -13,8 +13,8 @@ from fsbench.records.grouping import (
     comparable,
     fold_of,
     names_of_tests,
-    run_settings,
     runs_by_fold,
+    settings_text,
     two_paintings,
     variants,
 )
@@ -110,7 +110,7 @@ def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods
     told = {record.path: label for label, members in variants(list(records)).items() for record in members}
     found: Methods = {}
     for label, alike in by_label.items():
-        settings = {str(sorted(run_settings(members[0]).items())) for _, members in alike}
+        settings = {settings_text(members[0]) for _, members in alike}
         for folder, members in alike:
             name = label if len(alike) == 1 else f"{folder.name}: {label}"
             name = told[members[0].path] if len(settings) == len(alike) > 1 else name
@@ -122,7 +122,7 @@ def label_methods(records: Sequence[Record], folders: Sequence[Path]) -> Methods
 def _are_of_one_method(some: Sequence[Record], others: Sequence[Record]) -> bool:
     """Return whether runs are those of further folds or trainings of the same method with the same settings."""
     runs = [(fold_of(record), record.run.identity.seed) for record in (*some, *others)]
-    return len(set(runs)) == len(runs) and run_settings(some[0]) == run_settings(others[0])
+    return len(set(runs)) == len(runs) and settings_text(some[0]) == settings_text(others[0])
 
 
 def common_folds(test: ComparedTest, baseline: str | None = None) -> ComparedTest:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsbench.protocols.counting import FurtherAnswer
-from fsbench.records.grouping import Runs, Trainings, all_runs, fold_of, is_untrained, weights_sha256
+from fsbench.records.grouping import Runs, Trainings, all_runs, fold_of, is_untrained
 from fsbench.records.record import Record
 from fsbench.results.measuring.statistics import subset_statistics, whole_statistics
 from fsbench.results.rows.comparable import Methods
@@ -195,7 +195,7 @@ def trained_on(
         is_free: whether the scored predictions do not depend on training, whatever the runs say.
     """
     found = [[statistics(place, record) for record in trainings] for place, trainings in enumerate(folds)]
-    weights = {tuple(weights_sha256(record) for record in trainings) for trainings in folds}
+    weights = {tuple(record.run.checkpoint_sha256 for record in trainings) for trainings in folds}
     if len(folds) > 1 and len(weights) == 1 and None not in weights.pop():
         parts = [TrainedPart([list(runs) for runs in zip(*found, strict=True)], range(len(folds)))]
     else:
@@ -529,7 +529,7 @@ def differences_on(
 
 def have_same_weights(some: Trainings, others: Trainings) -> bool:
     """Return whether two methods' runs of a fold use the same weights, training by training."""
-    hashes = [[weights_sha256(record) for record in trainings] for trainings in (some, others)]
+    hashes = [[record.run.checkpoint_sha256 for record in trainings] for trainings in (some, others)]
     return hashes[0] == hashes[1] and None not in hashes[0]
 
 

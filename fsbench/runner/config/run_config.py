@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.task import ClassificationTask, Task
 from fsbench.networks.weights.table import fetch_command
-from fsbench.protocols.reading import DEFAULT_PROTOCOLS, is_protocol_file, load_protocol, read_checked_manifest
+from fsbench.protocols.reading import DEFAULT_PROTOCOLS, is_protocol_file, load_protocol, read_test
 from fsbench.runner.config.backbone_choice import AUTO, backbone_at_hand, needed_weights
 from fsbench.runner.config.datasets import root_of, usual_protocol
 from fsbench.runner.config.merge import (
@@ -286,7 +286,7 @@ class RunConfig(TaskOptions):
                 )
         stated: dict[str, Any] = {}
         if path := self._fill_in(self.manifest):
-            header = read_checked_manifest(Path(path).expanduser()).header
+            header = read_test(Path(path).expanduser()).header
             stated = {f"data.test.{name}": getattr(header, name) for name in ("protocol", "way", "shot", "setting")}
             stated["data.test.protocol"] = header.protocol_parts or header.protocol
             stated["data.test.manifest"] = path

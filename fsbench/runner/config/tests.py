@@ -11,7 +11,7 @@ from fsbench.data.episodes.fit import check_fits
 from fsbench.data.episodes.manifest import CLASSIFICATION
 from fsbench.data.episodes.task import ClassificationTask, Task, takes_task
 from fsbench.protocols.own_lists import marked_if_own
-from fsbench.protocols.reading import DEFAULT_PROTOCOLS, load_protocol, protocol_of, read_checked_manifest
+from fsbench.protocols.reading import DEFAULT_PROTOCOLS, load_protocol, protocol_of, read_test
 from fsbench.protocols.test import Test
 from fsbench.runner.config.datasets import choose_dataset, open_dataset, usual_protocol
 from fsbench.runner.config.registry import check_known, read_config, task_of
@@ -107,7 +107,7 @@ def open_manifest(
     image_size: int | None = None,
 ) -> Test:
     """Open the test whose episodes are listed in a manifest file; arguments and errors are those of `load_test`."""
-    read = read_checked_manifest(file)
+    read = read_test(file)
     rules = protocol_of(read.header)
     name = choose_dataset(dataset, read.header.dataset, f"the manifest {file}")
     data = rules.draw.data(open_dataset(name, root, lists), read.header.fold, read.header.shot)

@@ -16,7 +16,7 @@ from fsbench.base.errors import SettingsError
 from fsbench.core.global_state import kept_global_state
 from fsbench.records.journal import Journal
 from fsbench.records.record import Record
-from fsbench.records.run_directory import RunDirectory
+from fsbench.records.run_directory import RunDirectory, open_run
 from fsbench.records.writing import label_run
 from fsbench.runner.config.parse import ParsedRun
 from fsbench.runner.config.run_config import RunConfig
@@ -61,7 +61,7 @@ def run_together(runs: Iterable[ParsedRun]) -> None:
     with ExitStack() as stack, leaving_process_group(), Watchdog(lambda: ()):
         evaluations = []
         for experiment in map(Experiment, runs):
-            directory = stack.enter_context(RunDirectory(experiment.folder, force=experiment.options.force))
+            directory = stack.enter_context(open_run(experiment.folder, force=experiment.options.force))
             if not directory.is_complete:
                 _, prepare = _begun(experiment, directory)
                 evaluations.append(prepare())
@@ -91,7 +91,7 @@ def run_experiment(experiment: Experiment) -> Record | None:
         return label_run(done, experiment.options.label)
     check_machine(experiment.trainer_settings)
     rank = int(getattr(rank_zero_only, "rank", 0))  # which is known before there is a trainer
-    with RunDirectory(experiment.folder, rank, experiment.options.force) as directory:
+    with open_run(experiment.folder, rank, experiment.options.force) as directory:
         if directory.is_complete:  # another process finished it just now
             return experiment.record()
         try:

@@ -15,7 +15,7 @@ import fsbench
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.cli.main import main
 from fsbench.data.image_io import image_pixels
-from fsbench.datamodules.datasets.folder import Folder
+from fsbench.datamodules.datasets.folder import Folder, read_description
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
 from fsbench.runner.config.merge import setting
 from fsbench.runner.config.run_config import RunConfig
@@ -230,6 +230,33 @@ def test_images_without_a_part_beside_a_test_are_for_training(tmp_path: Path) ->
     data = Folder(str(file))
     assert [*map(plain, data.candidates("trn"))] == TRAINED and len(data.candidates("val")) == 12
     assert any(note.startswith("12 images of no part are taken for training") for note in data.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pascal", "is the name of the published data set pascal"),
+        ("COCO", "is the name of the published data set coco"),
+        ("pascal-5i", "is the name of the published data set PASCAL-5i"),
+        ("isaid512_stride", "is the name of the published data set isaid512_stride"),
+        ("cub", "is the name of the published data set cub"),
+        ("../x", "is a path"),
+        ("..", "is a path"),
+        ("a · b", "has a ·"),
+        ('"a\\u001b[2J"', "has characters that do not print"),
+        ("demo", ""),
+        ("my shapes", ""),
+    ],
+)
+def test_a_data_set_of_ones_own_has_a_name_of_its_own(tmp_path: Path, name: str, words: str) -> None:
+    file = tmp_path / "folds.yaml"
+    file.write_text(f"name: {name}\nclasses: [a, b]\nfolds: [[a], [b]]\n")
+    if not words:
+        assert read_description(file).name == name
+        return
+    with pytest.raises(DataError) as refused:
+        read_description(file)
+    assert words in str(refused.value) and "expected a name of its own" in str(refused.value)
 
 
 def test_painted_masks_have_names_at_every_door(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -10,7 +10,7 @@ from fsbench.base import progress
 from fsbench.base.paths import REPOSITORY
 from fsbench.base.progress import ProgressLines, track
 from fsbench.base.terminal import VERBOSITY, one_command, print_note
-from fsbench.records.run_directory import RunDirectory
+from fsbench.records.run_directory import open_run
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_note_comes_once_a_command_whichever_of_its_processes_prints_it(capfd)
 
 def test_the_log_has_no_advertisements(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv(VERBOSITY, "verbose")
-    with RunDirectory(tmp_path / "run", rank=0, force=False):
+    with open_run(tmp_path / "run", rank=0, force=False):
         logging.getLogger("lightning.pytorch").info("💡 Tip: For seamless cloud logging, try installing [litlogger]")
         logging.getLogger("lightning.pytorch").info("`Trainer.fit` stopped")
     (line,) = (tmp_path / "run" / "run.log").read_text().splitlines()

@@ -13,26 +13,25 @@ from fsbench.records.checked_jsonl import CheckedJsonl
 
 def test_entries_come_back_and_damaged_ones_are_none(tmp_path):
     file = CheckedJsonl(tmp_path / "x.jsonl")
-    file.create("header\n")
-    first, second = file.append({"a": 1}), file.append([2], "three")
+    file.create({"of": "x"})
+    file.append({"a": 1})
+    file.append([2], "three")
     file.close()
-    assert file.header() == b"header" and [value for _, value in file.entries()] == [{"a": 1}, [2], "three"]
-    assert [offset for offset, _ in file.entries()][:2] == [first, second]
-    assert list(file.read([second, first])) == [[2], {"a": 1}]
+    assert file.header() == {"of": "x"} and [*file.entries()] == [{"a": 1}, [2], "three"]
     file.path.write_bytes(file.path.read_bytes().replace(b'"a": 1', b'"a": 2'))
-    assert [value for _, value in file.entries()] == [None, [2], "three"]
+    assert [*file.entries()] == [None, [2], "three"]
 
 
 def test_a_line_that_was_cut_off_does_not_harm_the_next(tmp_path):
     file = CheckedJsonl(tmp_path / "x.jsonl")
-    file.create("header\n")
+    file.create({"of": "x"})
     file.append("whole", "cut off")
     file.close()
     file.path.write_bytes(file.path.read_bytes()[:-5])
     again = CheckedJsonl(file.path)
-    offset = again.append("next")
+    again.append("next")
     again.close()
-    assert [value for _, value in again.entries()] == ["whole", None, "next"] and list(again.read([offset])) == ["next"]
+    assert [*again.entries()] == ["whole", None, "next"]
 
 
 @contextmanager
@@ -50,13 +49,13 @@ def largest_file(size: int) -> Iterator[None]:
 
 def test_what_a_full_disk_refused_does_not_come_back(tmp_path):
     file = CheckedJsonl(tmp_path / "x.jsonl")
-    file.create("header\n")
+    file.create({"of": "x"})
     file.append("before")
     written = file.path.read_bytes()
     for entry in ("x" * 100, "x" * 100_000):  # within and beyond the file object's buffer
         with largest_file(len(written) + 50), pytest.raises(OSError) as refused:
             file.append("short", entry)
         assert refused.value.errno == errno.EFBIG and file.path.read_bytes() == written
-    offset = file.append("after")
+    file.append("after")
     file.close()
-    assert [value for _, value in file.entries()] == ["before", "after"] and offset == len(written)
+    assert [*file.entries()] == ["before", "after"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fsbench.base.errors import RecordError
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.grouping import comparable, variants
 from fsbench.records.record import Record
@@ -62,6 +63,14 @@ def test_folds_are_joined_where_both_are_of_one_kind_of_episodes(one, other, joi
     """Episodes of the protocol, of a list of one's own and of a choice have a mean among their own kind alone."""
     folds = [record({"manifest_sha256": str(fold)}, fold=fold, **entries) for fold, entries in enumerate((one, other))]
     assert comparable(folds) == ([folds] if joined else [[folds[0]], [folds[1]]])
+
+
+def test_folds_that_share_a_class_are_no_folds():
+    folds = [record({"manifest_sha256": str(fold)}, fold=fold, class_ids=[fold + 1, 3]) for fold in (0, 1)]
+    with pytest.raises(RecordError, match="class 3"):
+        comparable(folds)
+    base = [record({"manifest_sha256": str(fold)}, fold=fold, classes="base", class_ids=[3]) for fold in (0, 1)]
+    assert comparable(base) == [base]
 
 
 def test_a_title_tells_no_folds_number_as_that_of_all():
@@ -191,11 +200,15 @@ def test_settings_of_a_training_are_not_held_against_a_checkpoint_without_them()
 
 def test_what_no_setting_tells_is_told_by_numbers_or_by_the_hash_that_differs():
     def validated(sha256, episodes=None):
-        run = trained({"validation_sha256": sha256 * 64}, number=int(sha256, 16))
-        weights = run.run.weights.as_json()
-        return changed(run, weights=weights | {"training": weights["training"] | {"episodes": episodes}})
+        made = {"validation_episodes": episodes}
+        return trained({"validation_sha256": sha256 * 64}, number=int(sha256, 16), made=made)
 
     counted, hashed = [validated("a", 20), validated("b", 10)], [validated("a"), validated("b")]
     assert variants(counted).keys() == {"m (validation_episodes 20)", "m (validation_episodes 10)"}
     assert variants(hashed).keys() == {f"m (validation {digit * 10})" for digit in "ab"}
     assert variants([trained({}, 1), trained({}, 2)]).keys() == {"m (0000000001)", "m (0000000002)"}
+
+
+@pytest.mark.parametrize("name", ["(best without a model)", "m [handed in]", "m — mean", "a\nb", " m"])
+def test_a_method_with_the_name_of_a_line_of_ours_is_quoted(name: str) -> None:
+    assert list(variants([record({"method": {"name": name}})])) == [f"'{name}'"]

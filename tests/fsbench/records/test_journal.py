@@ -3,9 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from fsbench.records.checked_jsonl import checked_line
 from fsbench.records.counts import to_frame
 from fsbench.records.journal import Journal
 from tests.fsbench.records.test_record import manifest, result, rows
@@ -45,14 +42,6 @@ def test_lines_of_another_run_are_not_taken_for_ones_own(tmp_path):
     assert other.done() == set() and len(other.damaged()) == 4
     other.open().close()
     assert file.exists()
-
-
-@pytest.mark.parametrize("value", [{}, 3, None, [3], [{"episode": "1"}], [{"episode": True}], [{}], "x"])
-def test_a_line_that_holds_no_rows_is_left_out(tmp_path, value):
-    file = journal_of(tmp_path, 1)
-    with file.open("a") as opened:
-        opened.write(checked_line(value, ID))
-    assert Journal(tmp_path, ID).done() == {0} and Journal(tmp_path, ID).damaged() == [f"{file.name} line 3"]
 
 
 def test_a_journal_of_another_run_is_removed(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from fsbench.base.errors import RunError, SettingsError
 from fsbench.records.record import find_records
-from fsbench.records.run_directory import RunDirectory, is_finished, is_interrupted, replace
+from fsbench.records.run_directory import is_finished, is_interrupted, open_run, replace
 from tests.fsbench.records.test_record import finished
 
 
@@ -29,7 +29,7 @@ def test_a_repetition_killed_at_any_step_leaves_one_record(tmp_path, left):
         finished(tmp_path / name, label)
     assert [record.run.label for record in find_records(tmp_path)] == [left.get("run", "first")]
     assert is_interrupted(run) and not is_finished(run)
-    with RunDirectory(run, force=True) as directory:
+    with open_run(run, force=True) as directory:
         assert directory.is_complete
     assert [record.run.label for record in find_records(tmp_path)] == ["second"]
     assert [path.name for path in tmp_path.iterdir()] == ["run"] and is_finished(run) and not is_interrupted(run)
@@ -46,8 +46,8 @@ def test_an_unfinished_repetition_replaces_nothing(tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
-from fsbench.records.run_directory import RunDirectory
-with RunDirectory(Path(sys.argv[1])):
+from fsbench.records.run_directory import open_run
+with open_run(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -60,24 +60,24 @@ def test_a_second_process_is_refused_at_once(tmp_path):
     )
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(SettingsError, match="another process is working on"), RunDirectory(run):
+        with pytest.raises(SettingsError, match="another process is working on"), open_run(run):
             pass
-        with RunDirectory(run, rank=1) as directory:  # another rank of the run that holds it
+        with open_run(run, rank=1) as directory:  # another rank of the run that holds it
             assert directory.path == run
     finally:
         holder.kill()
         holder.communicate()
-    with RunDirectory(run) as directory:  # the lock ended with its process
+    with open_run(run) as directory:  # the lock ended with its process
         assert not directory.is_complete
 
 
 def test_a_finished_run_is_complete_unless_forced_and_a_backup_beside_it_is_left_alone(tmp_path):
     finished(tmp_path / "run", "first")
     finished(tmp_path / "run.old", "mine")
-    with RunDirectory(tmp_path / "run") as directory:
+    with open_run(tmp_path / "run") as directory:
         assert directory.is_complete
     assert not (tmp_path / "run" / "run.log").exists()
-    with RunDirectory(tmp_path / "run", force=True) as directory:
+    with open_run(tmp_path / "run", force=True) as directory:
         assert not directory.is_complete and directory.path == tmp_path / "run.again"
         shutil.rmtree(directory.path)
         finished(directory.path, "second")
@@ -87,49 +87,35 @@ def test_a_finished_run_is_complete_unless_forced_and_a_backup_beside_it_is_left
 
 
 def test_messages_and_errors_go_to_the_log(tmp_path):
-    with pytest.raises(RunError), RunDirectory(tmp_path / "run"):
+    with pytest.raises(RunError), open_run(tmp_path / "run"):
         logging.getLogger("fsbench").info("a message")
         raise RunError("it broke")
     text = (tmp_path / "run" / "run.log").read_text()
     assert "a message" in text and "ERROR it broke" in text and "Traceback" not in text
-    with pytest.raises(ZeroDivisionError), RunDirectory(tmp_path / "run"):
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "run"):
         print(1 / 0)
     assert "Traceback" in (tmp_path / "run" / "run.log").read_text()
 
 
 def test_messages_go_to_the_folder_entered_last_and_afterwards_where_they_went_before(tmp_path):
-    """Also where folders are left in the order in which they were entered."""
     lightning, shown_by = logging.getLogger("lightning.pytorch"), warnings.showwarning
     before = list(lightning.handlers), lightning.level, lightning.propagate
-    first, second = RunDirectory(tmp_path / "first"), RunDirectory(tmp_path / "second")
-    first.__enter__()
-    second.__enter__()
-    with first.logged():
-        lightning.warning("one")
-    lightning.warning("two")
-    first.__exit__(None, None, None)
-    warnings.warn("three", stacklevel=1)
-    second.__exit__(None, None, None)
+    with open_run(tmp_path / "first") as first:
+        with open_run(tmp_path / "second"):
+            with first.logged():
+                lightning.warning("one")
+            lightning.warning("two")
+        warnings.warn("three", stacklevel=1)
     logs = {name: (tmp_path / name / "run.log").read_text() for name in ("first", "second")}
     assert [[word in logs[name] for word in ("one", "two", "three")] for name in logs] == [
-        [True, False, False],
-        [False, True, True],
+        [True, False, True],
+        [False, True, False],
     ]
     assert (list(lightning.handlers), lightning.level, lightning.propagate) == before
     assert warnings.showwarning is shown_by
 
 
-def test_an_error_is_in_the_log_of_its_own_run(tmp_path):
-    """Also where another folder was entered later."""
-    failing, other = RunDirectory(tmp_path / "failing"), RunDirectory(tmp_path / "other")
-    failing.__enter__()
-    with other:
-        failing.__exit__(RunError, RunError("this one failed"), None)
-    assert "this one failed" in (tmp_path / "failing" / "run.log").read_text()
-    assert (tmp_path / "other" / "run.log").read_text() == ""
-
-
 def test_other_ranks_write_nothing(tmp_path):
-    with RunDirectory(tmp_path / "run", rank=1) as directory:
+    with open_run(tmp_path / "run", rank=1) as directory:
         directory.write_json("identity.json", {})
     assert not (tmp_path / "run" / "identity.json").exists()

@@ -11,8 +11,7 @@ from PIL import Image
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.fixed_supports import EvenlySpaced, places
-from fsbench.protocols.headers import header_faults
-from fsbench.protocols.reading import load_segmentation
+from fsbench.protocols.reading import load_segmentation, manifest_fault
 from tests.drawn_lists import draw_set
 
 
@@ -49,7 +48,7 @@ def test_a_class_is_answered_with_the_supports_that_show_it(tmp_path: Path) -> N
             tuple(name for name in drawn if data.class_pixels(name)[0].get(number)) for number in (1, 2)
         )
     assert 0 < len(manifest.episodes[0].supports[1]) < 5  # a class may have fewer than K
-    assert not list(header_faults(manifest, protocol))
+    assert not manifest_fault(manifest, protocol.draw)
     assert protocol.title(manifest.header) == (
         "weedmap · 2 classes at once, 5 labelled images in all · protocol distillfss_weeds v1 · 7 images asked"
     )

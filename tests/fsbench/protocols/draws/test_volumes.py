@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fsbench.base.errors import DataError, SettingsError
+from fsbench.data.episodes.fit import check_fits
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
 from fsbench.data.volume_io import read_volume
@@ -17,8 +18,7 @@ from fsbench.datamodules.datasets.cmr import Cmr
 from fsbench.datamodules.datasets.sabs import Sabs
 from fsbench.protocols.draws.superpixels import slices_with_test_classes
 from fsbench.protocols.draws.volumes import part_of, slice_queries, support_slices
-from fsbench.protocols.headers import header_faults
-from fsbench.protocols.reading import load_protocol
+from fsbench.protocols.reading import load_protocol, manifest_fault
 from tests.drawn_volumes import CHAOS_IDS, draw_prepared
 
 
@@ -198,8 +198,8 @@ def test_a_whole_scan_may_be_the_support(data):
     assert test.header.shot == 1
     protocol = load_protocol("adnet")
     whole = replace(protocol, draw=replace(protocol.draw, shots="whole scan"))
-    assert not list(header_faults(test, whole))
-    assert "has a class with 7 supports" in " ".join(header_faults(test, protocol))
+    assert not manifest_fault(test, whole.draw)
+    assert "has a class with 7 supports" in manifest_fault(test, protocol.draw)
     with pytest.raises(SettingsError, match="all slices of one scan, found 2 shots"):
         manifest(data, shot=2, draw={"shots": "whole scan"}, protocol="adnet")
 
@@ -348,15 +348,12 @@ def test_lists_are_official_where_the_scans_are_the_published_ones(data, tmp_pat
     assert manifest(ChaosT2(str(draw_prepared(tmp_path / "other", ids=others)))).header.lists == "derived"
 
 
-def test_a_header_of_scans_is_held_to_its_protocol(data):
+@pytest.mark.parametrize("name", ["2007_000032", "8/-1", "8/x"])
+def test_a_name_of_no_slice_is_no_image_of_scans(data, name):
     drawn = manifest(data, episodes=8)
-    protocol = load_protocol("alpnet")
-    assert not list(header_faults(drawn, protocol))
-    said = list(header_faults(replace(drawn, entries=drawn.entries | {"slices": False}), protocol))
-    assert said == ["slices is False, and the images of the protocol alpnet are slices"]
-    photo = replace(drawn.episodes[0], query="2007_000032")
-    (said,) = header_faults(Manifest(drawn.entries, (photo, *drawn.episodes[1:])), protocol)
-    assert said == "slices is True, and '2007_000032' is no slice, which are named <scan>/<z>"
+    photo = replace(drawn.episodes[0], query=name)
+    with pytest.raises(DataError, match=r"does not fit the data|is no slice of a scan"):
+        check_fits(Manifest(drawn.entries, (photo, *drawn.episodes[1:])), data, "m.jsonl")
 
 
 def test_names_tell_scan_and_slice():

@@ -45,7 +45,7 @@ def files_of(record):
     run = json.loads((record.path / "run.json").read_text())
     del run["cost"]["evaluation_seconds"], run["cost"]["episodes_per_second"], run["cost"]["peak_mib"]
     run["cost"].pop("kept_features", None)  # of the last start
-    del run["provenance"]["finished"]
+    del run["provenance"]["finished"], run["seal"]
     names = ("episodes.parquet", "predictions.parquet", "predictions.png", "manifest.jsonl", "identity.json")
     return run, [(record.path / name).read_bytes() for name in names]
 

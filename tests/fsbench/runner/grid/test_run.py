@@ -115,8 +115,8 @@ def test_a_run_that_another_process_makes_is_left_to_it(tmp_path, monkeypatch, c
     items = [PlannedRun(cell_of("prototype", "demo", fold, 1, 1, None, 0), tmp_path / str(fold)) for fold in range(2)]
     (tmp_path / "1").mkdir()
     code = (
-        "import sys; from pathlib import Path; from fsbench.records.run_directory import RunDirectory\n"
-        "with RunDirectory(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from fsbench.records.run_directory import open_run\n"
+        "with open_run(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "1")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
