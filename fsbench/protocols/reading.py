@@ -304,7 +304,7 @@ def read_test(path: Path, sha256: str | None = None) -> Manifest:
     except SettingsError:
         return manifest
     check_version(protocol, manifest.header.version, f"the manifest {path}")
-    if fault := manifest_fault(manifest, protocol.draw):
+    if fault := _fault(manifest):
         raise RecordError(
             f"{fault} ({path}, the protocol {protocol.name}); correct the file, get it again, or make it by fsbench "
             "data manifest build"
@@ -313,6 +313,10 @@ def read_test(path: Path, sha256: str | None = None) -> Manifest:
 
 
 @lru_cache(maxsize=8)  # runs of one test have one manifest
+def _fault(manifest: Manifest) -> str:
+    return manifest_fault(manifest, _named_by(manifest.header).draw)
+
+
 def manifest_fault(manifest: Manifest, draw: Draw) -> str:
     """Say why a draw cannot have made a manifest, in words; "" if it can, as far as every manifest tells.
 

@@ -57,8 +57,7 @@ class _Rows:
     @cached_property
     def query(self) -> np.ndarray:
         """A number for each row's query image, (rows,)."""
-        numbers: dict[str, int] = {}
-        return np.array([numbers.setdefault(name, len(numbers)) for name in self.frame["query"].to_list()])
+        return np.asarray(self.frame["query"].rank("dense").to_numpy()).astype(np.int64)
 
     def first(self, values: np.ndarray) -> np.ndarray:
         """Return for each row the value of its episode's first row."""
