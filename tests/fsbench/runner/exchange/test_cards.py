@@ -9,7 +9,7 @@ import yaml
 
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
-from fsbench.records.card import Card
+from fsbench.records.card import Card, resolve_card
 from fsbench.runner.exchange.bundle import read_listing
 from fsbench.runner.exchange.cards import new_cards, read_cards
 from tests.fsbench.runs import changed
@@ -67,15 +67,11 @@ def test_new_cards_ask_for_what_the_records_do_not_show(make, tmp_path):
 
 
 def test_the_record_wins_over_the_card_of_a_bundle(make, tmp_path):
-    make("emat", 0, training=TRAINED), make("emat", 1, training=TRAINED)
+    record, file = make("emat", 0, training=TRAINED), tmp_path / "results.fsb"
     card = write(tmp_path / "cards/emat.yaml", novel_pixels="no", trials=2, saw_test_classes="unknown")
-    file = tmp_path / "bundles/results.fsb"
-    file.parent.mkdir()
-    assert main(["bundle", str(tmp_path), "--card", str(card), "-o", str(file)]) == 0
-    stated = read_listing(file).cards["emat"]
+    assert main(["bundle", str(record.path), "--card", str(card), "-o", str(file)]) == 0
+    stated = read_listing(file).card_of("emat")
     assert stated.model_dump(exclude_unset=True) == {"novel_pixels": "no", "trials": 2, "saw_test_classes": None}
-    assert main(["report", "--board", str(file.parent), "--out", str(tmp_path / "site"), "--strict"]) == 0
-    (page,) = (file.read_text() for file in (tmp_path / "site/rows").iterdir())
-    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page[page.index("<h2>Card") :]))
-    shown = {"novel pixels": "unlabelled", "trials": "2 (stated)", "saw test classes": "unknown"}
-    assert {name: facts[name] for name in shown} == shown
+    shown = resolve_card(record, stated)
+    assert (shown.novel_pixels, shown.trials, shown.saw_test_classes) == ("unlabelled", 2, None)
+    assert shown.stated == ("trials",)
