@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from fsbench.base.errors import SettingsError
 from fsbench.base.files import load_yaml, read_json
@@ -30,25 +30,19 @@ NOVEL_CLASSES: Final = "novel classes"
 SUPPORTS_ALONE = "the supports alone"
 """Entry `told` of methods that see no labelled image of a test's classes but an episode's supports."""
 
-ENTRIES = (
-    "novel_pixels", "supervision", "backbone_data", "backbone_saw_test_images", "trials", "checkpoint_choice",
-    "saw_test_classes", "told", "trained_on",
-)  # fmt: skip
-"""Entries of a card that people read, in this order."""
-CONDITIONS = (
-    "novel_pixels", "supervision", "backbone_saw_test_images", "checkpoint_choice", "saw_test_classes", "told",
-)  # fmt: skip
-"""Entries that rows must share to be ranked together; see `ranking_groups`."""
 _ADMITTED = ("no", None, "yes")
 """Values of `saw_test_classes`, from the least to the most that a method admits."""
 
 
+def _check_words(text: str) -> str:
+    if not text.isprintable() or not text.strip(" .…?-"):
+        raise ValueError(f"expected words in place of {text!r}; leave the entry out where you do not know")
+    return text
+
+
 NovelPixels = Literal["no", "unlabelled", "labelled"]
-Words = Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\w[^\x00-\x1f\x7f-\x9f]*$")]
-"""One line of text with a letter or digit, which is more than the ... of a card to fill in."""
-BibTeX = Annotated[
-    str, Field(max_length=4000, pattern=r"^\s*@[A-Za-z]+\{[^\s{},]+,[^\x00-\x08\x0b-\x1f\x7f-\x9f]*\}\s*$")
-]
+Words = Annotated[str, Field(max_length=300), AfterValidator(_check_words)]
+BibTeX = Annotated[str, Field(max_length=4000, pattern=r"^\s*@[A-Za-z]+\{[^\s{},]+,[\P{Cc}\t\n]*\}\s*$")]
 ToldImages = Annotated[str, Field(pattern=rf"^({SUPPORTS_ALONE}|[1-9][0-9]{{0,18}} labelled images a class)$")]
 
 
@@ -99,6 +93,11 @@ class Card(BaseModel):
         return ", ".join(sorted(value)) if isinstance(value, tuple) else str(value)
 
 
+ENTRIES = tuple(name for name in Card.model_fields if name not in ("bibtex", "handed_in", "stated"))
+"""Entries of a card that people read in a table."""
+CONDITIONS = tuple(name for name in ENTRIES if name not in ("backbone_data", "trials", "trained_on"))
+"""Entries that rows must share to be ranked together; see `ranking_groups`."""
+
 CHOICES = """\
 # The card of a method, which fsbench bundle asks for. Replace every ... by one of the values behind it.
 # Remove a line if you do not know its value, which is then shown as unknown. Also remove it if the records of your runs
@@ -122,10 +121,7 @@ checkpoint_choice: ...         # how was the checkpoint chosen?
 
 
 def check_card(values: Any, source: str) -> Card:
-    """Check plain values, such as those of a YAML file, and return them as a `Card` (facts about a method).
-
-    Raises SettingsError, which names `source` and the first entry that does not fit.
-    """
+    """Return the values of a YAML file as a card. Raises SettingsError, which names `source` and what does not fit."""
     if isinstance(values, dict):
         values = {name: _plain(value) for name, value in values.items()}
     try:
@@ -146,13 +142,9 @@ def _plain(value: Any) -> Any:
 
 
 def read_card(file: Path) -> tuple[str | None, Card]:
-    """Read a method's card (what is stated about its training and inputs) from a YAML file.
+    """Read a YAML file: the name of a method that it states under `method`, or None, and the method's card.
 
-    Returns:
-        The name of the method that the file states under `method` (None if it states none), and the card.
-
-    Raises:
-        SettingsError: the file cannot be read, or its entries are not those of a card.
+    Raises SettingsError if the file cannot be read, or has entries that a card has not.
     """
     try:
         values = load_yaml(file)
@@ -161,20 +153,14 @@ def read_card(file: Path) -> tuple[str | None, Card]:
             f"cannot read {file} ({error}); expected a card; make one with: fsbench bundle --new-card FILE"
         ) from None
     method = values.pop("method", None) if isinstance(values, dict) else None
-    if method is not None and (not isinstance(method, str) or not method):
-        raise SettingsError(f"{file}: method is {str(method)[:100]!r}; expected the name of a method in the runs")
-    return method, check_card({} if values is None else values, str(file))
+    return None if method is None else str(method), check_card({} if values is None else values, str(file))
 
 
 def resolve_card(record: Record, stated: Card | None = None, known_backbone: str = "") -> Card:
     """Return a run's card: each entry is what the run's record shows, else what is stated, else None.
 
-    Of the test's classes, a stated card may admit that more were seen than the record shows, never less.
-
-    Args:
-        record: the record of the run.
-        stated: the card that somebody states for the method; None if nobody does.
-        known_backbone: what the official weights of the record's backbone were trained on; "" if that is not known.
+    Of the test's classes, a stated card may admit that more were seen than the record shows, never less. What official
+    weights of the backbone are known to be trained on, `known_backbone`, holds where neither says otherwise.
     """
     run, shown, saw = record.run, shown_entries(record), "saw_test_classes"
     said = {} if stated is None else stated.model_dump(exclude_unset=True)
@@ -199,6 +185,11 @@ class MethodCard:
         """Whether the predictions of a run were made elsewhere and only counted."""
         return any(card.handed_in for card in self.cards)
 
+    @property
+    def stated(self) -> tuple[str, ...]:
+        """Names of the entries that somebody states for a run, in whose record they are not."""
+        return tuple(name for name in ENTRIES if any(name in card.stated for card in self.cards))
+
     @cached_property
     def entries(self) -> dict[str, str]:
         """{name of an entry: its values in words}."""
@@ -213,7 +204,7 @@ class MethodCard:
     @property
     def words(self) -> dict[str, str]:
         """{name in words: value} of all entries; "(stated)" marks values that no record shows."""
-        stated = {name for card in self.cards for name in card.stated}
+        stated = self.stated
         words = {name.replace("_", " "): text + " (stated)" * (name in stated) for name, text in self.entries.items()}
         return words | {"handed in": self.conditions["handed in"]}
 
@@ -221,12 +212,7 @@ class MethodCard:
 def method_card(records: Sequence[Record], backbone_data: Mapping[str, str] | None = None) -> MethodCard:
     """Return the cards of a method's runs: what each record shows, else what card files beside the run state.
 
-    Args:
-        records: the records of the runs.
-        backbone_data: {name of a backbone: what it was trained on}; None to leave that entry to the card files.
-
-    Raises:
-        SettingsError: a card file cannot be read or has values that a card cannot have.
+    `backbone_data` is {name of a backbone: what it was trained on}. Raises SettingsError for a file that is no card.
     """
     known, shared, cards = backbone_data or {}, dict[tuple[Path, str], dict[str, Any]](), []
     for record in records:
@@ -250,42 +236,28 @@ def _bundled(file: Path, method: str) -> dict[str, Any]:
     try:
         card = read_json(file, "record")["cards"].get(method, {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SettingsError(
-            f"cannot read {file} ({error}); expected the listing of a bundle; unpack it again"
-        ) from None
+        raise SettingsError(f"cannot read {file} ({error}), expected a bundle's listing; unpack it again") from None
     return check_card(card, str(file)).model_dump(exclude_unset=True)
 
 
 def ranking_groups(cards: Mapping[str, MethodCard], rank_all: bool = False) -> dict[str, int]:
-    """Return {method: number of its ranking group}; methods with equal conditions in their cards are ranked together.
-
-    The conditions are what the method is given (labels, class names) and what its networks have seen. With `rank_all`
-    all methods are in group 0.
-    """
+    """Return {method: number of its ranking group}: one for equal conditions, or for all with `rank_all`."""
     kinds = list(dict.fromkeys(tuple(card.conditions.values()) for card in cards.values()))
     return {name: 0 if rank_all else kinds.index(tuple(card.conditions.values())) for name, card in cards.items()}
 
 
 def choices_on_test(cards: Mapping[str, MethodCard]) -> list[str]:
-    """Return a warning that names the methods whose checkpoint was chosen by scores on the test's classes.
+    """Return a warning that names the methods whose checkpoint was chosen by scores on the test's classes, if any.
 
-    Such scores are too high, as the best of many looks at the test (statistics spec §7). The list is empty if no card
-    has such a choice.
+    Such scores are too high, as the best of many looks at the test (statistics spec §7).
     """
     chosen = [name for name, of in cards.items() if any(card.checkpoint_choice == NOVEL_CLASSES for card in of.cards)]
-    if not chosen:
-        return []
-    return [
-        f"{', '.join(chosen)}: the checkpoint was chosen by its score on the classes of this test, so the score is too "
-        "high. No interval or p-value corrects that"
-    ]
+    why = "the checkpoint was chosen by its score on the classes of this test, so the score is too high"
+    return [f"{', '.join(chosen)}: {why}. No interval or p-value corrects that"] if chosen else []
 
 
 def shown_entries(record: Record) -> dict[str, Any]:
-    """Return {name of a card's entry: value} for the entries that a run's record shows; a value may be None, unknown.
-
-    Nothing is shown if only predictions made elsewhere were counted.
-    """
+    """Return {name of an entry: value, or None for unknown} of what a run's record shows; {} of what was handed in."""
     run, weights = record.run, record.run.weights
     if run.handed_in:
         return {}

@@ -84,6 +84,9 @@ def _of_trainings(found: TrainedEstimate) -> dict[str, Any]:
 def _values(block: Block) -> dict[str, Any]:
     """Return what JSON says of a block: its fields, with its rows by method and fold."""
     kept = {one.name: getattr(block, one.name) for one in fields(block) if one.name not in ("costs", "seeds", "blind")}
+    kept["cards"] = {
+        name: {**card.entries, "handed_in": card.handed_in, "stated": card.stated} for name, card in block.cards.items()
+    }
     sizes, classes = (
         {
             line: {

@@ -11,16 +11,13 @@ from fsbench.records.record import Record
 
 
 def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
-    """Return {method: card} from YAML files; a card says how a method was trained and what it is given.
+    """Return {method: card} from YAML files. Raises SettingsError for a file without a method, or a second one of it.
 
     Args:
         given: each `METHOD=FILE`; or a file that states its method or is for the only method; or a folder of such
             files, in which a file without `method` belongs to the method of its name, and files of other methods are
             ignored.
         methods: names of the runs' methods.
-
-    Raises:
-        SettingsError: a file cannot be read or is no valid card, its method is unknown, or a method has two cards.
     """
     cards: dict[str, Card] = {}
     for text in given:
