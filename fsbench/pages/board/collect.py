@@ -12,10 +12,12 @@ from pathlib import Path
 from fsbench.base.errors import FsbenchError, RecordError, SettingsError, describe
 from fsbench.base.files import open_file, sha256_file
 from fsbench.base.terminal import one_line
+from fsbench.records.card import resolve_card
 from fsbench.records.counts import truth_sha256
+from fsbench.records.description import all_notes
 from fsbench.records.grouping import comparable
 from fsbench.records.record import Record
-from fsbench.runner.exchange.bundle import Listing, unpack
+from fsbench.runner.exchange.bundle import CONFIG, PREDICTIONS, Listing, unpack
 from fsbench.runner.exchange.notes import read_note
 from fsbench.runner.exchange.verify import read_bundled
 from fsbench.scores.statistics import ScoreStatistics
@@ -205,13 +207,16 @@ def _read(
             raise
         except Exception as error:  # of a record that fits the schema and yet has no place in a table
             raise SettingsError(f"it cannot be shown: {describe(error)}") from error
+        for file in (folder / run / file for run in listing.runs for file in (CONFIG, PREDICTIONS)):
+            file.unlink(missing_ok=True)  # of many bundles together
         unpacked.enter_context(opened.pop_all())
     return Bundle(hand_in, sha256, listing, runs)
 
 
 def _read_run(folder: Path, listing: Listing, repeated: int) -> BoardRun:
     record = read_bundled(folder)
-    listing.card_of(record.run.identity.method.name)
+    resolve_card(record, listing.card_of(record.run.identity.method.name))
+    all_notes([record])
     frame, header = record.episodes, record.header
     if frame.is_empty():
         raise RecordError(f"{folder.name} has no episodes; expected a finished run")

@@ -10,8 +10,9 @@ from typing import Any
 
 from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
 from fsbench.base.files import load_yaml
+from fsbench.records.counts import named_rows
 from fsbench.records.predictions import read_predictions
-from fsbench.records.record import Record, read_record
+from fsbench.records.record import COUNTS, MANIFEST, Record, read_record
 from fsbench.runner.config.merge import full_key, value_at
 from fsbench.runner.exchange.bundle import CONFIG, Listing, config_without_folders, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
@@ -110,6 +111,13 @@ def _without_folder(error: Exception, folder: Path) -> str:
     return words.replace(f"{folder}/", "").replace(f"{folder.parent}/", "")
 
 
+def _check_rows(record: Record) -> None:
+    """Raise RecordError unless the counts have each episode once: else repeated ones say nothing of the scores."""
+    names, rows = named_rows(record.manifest)
+    if record.every_episode.select(names).rows() != rows:
+        raise RecordError(f"{COUNTS} has other rows than the episodes of {MANIFEST}; expected each once; run it again")
+
+
 def _count_again(record: Record, data: DataAtHand | None) -> str:
     """Count predictions that were handed in again, from the data. Raises RecordError where the counts differ."""
     number = len(record.manifest.episodes)
@@ -118,6 +126,7 @@ def _count_again(record: Record, data: DataAtHand | None) -> str:
         return f"{none} no --data-root names the folder of the data"
     if stored is None:
         return f"{none} the bundle does not include the predictions"
+    _check_rows(record)
     try:
         different = differing_episodes(stored, data.test_of(stored))
     except (DataError, SettingsError) as error:
@@ -149,9 +158,11 @@ def _repeat(record: Record, repetition: Repetition) -> tuple[int, str]:
         with torch.inference_mode():
             experiment, batches = reopen_at(record, chosen, repetition.settings, repetition.checkpoint)
             method, protocol = experiment.method, experiment.data.protocol
-            if method.registry_name != record.run.identity.method.as_json().get("type"):
-                return 0, f"config.yaml is of another run, of the method {method.registry_name}"
+            method_type = record.run.identity.method.as_json().get("type")
+            if method.registry_name != method_type or experiment.data.manifest.sha256 != record.manifest.sha256:
+                return 0, f"{CONFIG} is of another method, or the manifest of another test"
             is_open = True
+            _check_rows(record)
             check_counts(record, (result for batch in batches for result in evaluate_batch(method, protocol, batch)))
     except Exception as error:  # what this machine lacks is no fault of the run, whatever says so
         if is_open and isinstance(error, RecordError):
