@@ -12,10 +12,9 @@ from fsbench.cli.options import add_class_files, given_root
 from fsbench.records.card import ENTRIES
 from fsbench.runner.config.limits import whole
 from fsbench.runner.exchange.bundle import read_listing
-from fsbench.runner.exchange.notes import Note, note_of, write_note
 from fsbench.runner.exchange.recount import DataAtHand
 from fsbench.runner.exchange.sample import public_seed
-from fsbench.runner.exchange.verify import ROOT, Repetition, verify
+from fsbench.runner.exchange.verify import ROOT, Repetition, note_of, verify, write_note
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +87,6 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
         if failed:
             note_of(options.bundle).unlink(missing_ok=True)
         elif repeated:
-            numbers = {run: verdict.repeated for run, verdict in verdicts.items()}
-            write_note(options.bundle, Note(bundle_sha256=sha256, sample_seed=seed, repeated=numbers))
+            write_note(options.bundle, sha256, seed, {run: verdict.repeated for run, verdict in verdicts.items()})
             print_line(f"written: {note_of(options.bundle)}")
     return int(failed > 0)

@@ -10,7 +10,7 @@ from typing import Any
 from fsbench.base.files import fingerprint
 from fsbench.data.episodes.manifest import Header
 from fsbench.networks.weights.table import backbone_data
-from fsbench.pages.board.collect import BoardRun, Bundle, HandIn
+from fsbench.pages.board.collect import BoardRun, Bundle
 from fsbench.records.card import Card, MethodCard, resolve_card
 from fsbench.records.description import all_notes
 from fsbench.records.grouping import group_key, has_all_folds, runs_by_fold, short_test_name, variants
@@ -47,12 +47,10 @@ class Test:
 
     @property
     def task(self) -> str:
-        """Number of ways and shots, in words."""
         return f"{self.header.way}-way {self.header.shot}-shot"
 
     @property
     def setting(self) -> str:
-        """Setting and protocol, in words."""
         header = self.header
         empty = "" if header.empty or header.kind else ", no empty queries"
         return f"{header.setting.replace('_', ' ')}{empty}, {header.rules.removeprefix('protocol ')}"
@@ -86,6 +84,11 @@ class Cell:
     @cached_property
     def keys(self) -> frozenset[tuple[str, str]]:
         return frozenset(run.key for run in self.runs)
+
+    @property
+    def counts(self) -> set[tuple[int, str]]:
+        """Fold and hash of the counts of each run."""
+        return {(fold, run.record.counts_sha256) for fold, runs in self.folds.items() for run in runs}
 
     @property
     def is_complete(self) -> bool:
@@ -124,7 +127,7 @@ class Row:
         backbone, weights: names of the backbone and of its weights.
         cells: {test id: the method's runs on it}.
         equals: sentences that name rows of other bundles with the same counts, or with the same run.
-        copies: files of other bundles that have the same runs with the same card.
+        copies: other bundles that have the same runs with the same card.
     """
 
     label: str
@@ -134,7 +137,7 @@ class Row:
     bundle: Bundle
     cells: dict[str, Cell] = field(default_factory=dict)
     equals: list[str] = field(default_factory=list)
-    copies: list[HandIn] = field(default_factory=list)
+    copies: list[Bundle] = field(default_factory=list)
 
     @cached_property
     def id(self) -> str:
@@ -143,9 +146,10 @@ class Row:
         return fingerprint([self.label, keys, self.own_card.model_dump(mode="json")])[:12]
 
     @property
-    def hand_ins(self) -> list[HandIn]:
-        """All bundles with these runs and this card, oldest first."""
-        return sorted({self.bundle.hand_in, *self.bundle.copies, *self.copies})
+    def files(self) -> list[str]:
+        """Names of all bundles with these runs and this card, oldest first."""
+        bundles = sorted({self.bundle, *self.copies}, key=lambda bundle: (bundle.place, bundle.name))
+        return [name for bundle in bundles for name in (bundle.name, *bundle.copies)]
 
     @property
     def own_card(self) -> Card:
@@ -183,7 +187,8 @@ class Row:
     @property
     def age(self) -> tuple[int, bool, str, str]:
         """Key that sorts rows by age, oldest first."""
-        return self.hand_ins[0].place, not self.finished, self.finished, self.bundle.hand_in.name
+        place = min(bundle.place for bundle in (self.bundle, *self.copies))
+        return place, not self.finished, self.finished, self.bundle.name
 
     @property
     def notes(self) -> list[str]:
@@ -193,10 +198,7 @@ class Row:
 
 
 def build_rows(bundles: Sequence[Bundle]) -> tuple[list[Row], list[Test], list[str]]:
-    """Build the rows and columns of a leaderboard from bundles.
-
-    Args:
-        bundles: bundles, the one handed in first at the beginning.
+    """Build the rows and columns of a leaderboard from bundles, the oldest of which is first.
 
     Returns:
         The rows, not ranked yet; the tests, those with most rows first; sentences about runs that are in two bundles
@@ -218,31 +220,23 @@ def _build_bundle_rows(bundle: Bundle, tests: dict[str, Test]) -> list[Row]:
     for run in bundle.runs:
         groups.setdefault(group_key(run.record), []).append(run.record)
     rows: dict[tuple[str, str, str, str], Row] = {}
-    for group in groups.values():
-        for label, records in variants(group).items():
-            first = records[0]
-            name, protocol, backbone = short_test_name(first), first.protocol, first.run.identity.backbone
-            test = tests.setdefault(
-                name, Test(name, first.header, protocol.default_metrics, protocol.title(first.header))
-            )
-            folds = {fold: tuple(runs[record.run.id] for record in own) for fold, own in runs_by_fold(records).items()}
-            key = (label, first.run.identity.method.name, backbone.name, backbone.weights)
-            while key in rows and name in rows[key].cells:  # other episodes, or another copy of the data
-                key = (f"{key[0]} ({_difference(rows[key].cells[name], first)})", *key[1:])
-            rows.setdefault(key, Row(*key, bundle)).cells[name] = Cell(test, folds)
+    for label, records in (item for group in groups.values() for item in variants(group).items()):
+        first = records[0]
+        name, protocol, backbone = short_test_name(first), first.protocol, first.run.identity.backbone
+        test = tests.setdefault(name, Test(name, first.header, protocol.default_metrics, protocol.title(first.header)))
+        folds = {fold: tuple(runs[record.run.id] for record in own) for fold, own in runs_by_fold(records).items()}
+        key = (label, first.run.identity.method.name, backbone.name, backbone.weights)
+        while key in rows and name in rows[key].cells:  # other episodes, or another copy of the data
+            others = {run.record.header.seed for run in rows[key].cells[name].runs}
+            is_seed, images = first.header.seed not in others, first.run.identity.all_files_sha256[:6]
+            key = (f"{key[0]} ({f'test seed {first.header.seed}' if is_seed else f'images {images}'})", *key[1:])
+        rows.setdefault(key, Row(*key, bundle)).cells[name] = Cell(test, folds)
     return [rows[key] for key in sorted(rows)]
 
 
-def _difference(cell: Cell, record: Record) -> str:
-    """Say what tells a run of a test from the method's others in a cell: the seed, else the copy of the data."""
-    seed = record.header.seed
-    others = {run.record.header.seed for run in cell.runs}
-    return f"images {record.run.identity.all_files_sha256[:6]}" if seed in others else f"test seed {seed}"
-
-
 def _leave_out_copies(rows: Sequence[Row]) -> list[str]:
-    """Remove the cells whose runs are all in a cell of another bundle with the same card, which then tells of both
-    hand-ins; returns a line about each.
+    """Remove the cells whose runs are all in a cell of another bundle with the same card, which then names both files;
+    returns a line about each.
 
     Where the cards differ, both stay: who shows one of them takes somebody's result for somebody else's.
     """
@@ -258,10 +252,10 @@ def _leave_out_copies(rows: Sequence[Row]) -> list[str]:
             if wholes:
                 whole = max(wholes, key=lambda other: len(other.cells[name].keys))
                 del row.cells[name]
-                whole.copies += row.hand_ins
+                whole.copies += [row.bundle, *row.copies]
                 lines.append(
-                    f"{row.bundle.hand_in.name} and {whole.bundle.hand_in.name} have the same runs of {row.label} on "
-                    f"{cell.test.title}, with the same card: they are shown once, with both hand-ins"
+                    f"{row.bundle.name} and {whole.bundle.name} have the same runs of {row.label} on "
+                    f"{cell.test.title}, with the same card: they are shown once, with both files"
                 )
     return lines
 
@@ -271,34 +265,27 @@ def _name_equals(rows: Sequence[Row]) -> list[str]:
     older row first."""
     lines: dict[str, None] = {}
     for first, other in combinations(sorted(rows, key=lambda row: row.age), 2):
-        shared = [name for name in first.cells if name in other.cells and first.bundle is not other.bundle]
-        for name in shared:
-            title = first.cells[name].test.title
-            both = f"{first.label} in {first.bundle.hand_in} and {other.label} in {other.bundle.hand_in}"
+        for name in (name for name in first.cells if name in other.cells and first.bundle is not other.bundle):
             ours, theirs = first.cells[name], other.cells[name]
-            if _counts(ours) & _counts(theirs):
-                under = f"card (they differ in {_differing(first, other)})" if ours.keys & theirs.keys else "name"
-                line = (
-                    f"{both} have the same counts on {title}. By their records, {first.label} finished "
-                    f"{first.finished or 'at an unknown date'} and {other.label} "
-                    f"{other.finished or 'at an unknown date'}. They may be one result under another {under}"
-                )
-            elif {run for run, _ in ours.keys} & {run for run, _ in theirs.keys}:
-                line = f"{both} have the same run on {title}, with other counts; repeat episodes of both"
+            is_one_run = {run.record.run.id for run in ours.runs} & {run.record.run.id for run in theirs.runs}
+            if ours.counts & theirs.counts:
+                cards = f"card (they differ in {_differing(first.own_card, other.own_card)})"
+                what = f"the same counts: one result under another {cards if is_one_run else 'name'}?"
+            elif is_one_run:
+                what = "the same run with other counts; repeat episodes of both"
             else:
                 continue
+            who = " and ".join(
+                f"{row.label} in {row.bundle.name} (finished {row.finished or 'at an unknown date'})"
+                for row in (first, other)
+            )
+            line = f"{who} have, on {ours.test.title}, {what}"
             first.equals.append(line)
             other.equals.append(line)
             lines[line] = None
     return list(lines)
 
 
-def _counts(cell: Cell) -> set[tuple[int, str]]:
-    return {(fold, run.record.counts_sha256) for fold, trainings in cell.folds.items() for run in trainings}
-
-
-def _differing(row: Row, other: Row) -> str:
-    """Return in what the cards of two rows differ, in words."""
-    theirs = other.own_card
-    names = [name for name, value in row.own_card if getattr(theirs, name) != value]
+def _differing(card: Card, other: Card) -> str:
+    names = [name for name, value in card if getattr(other, name) != value]
     return ", ".join(names).replace("_", " ")

@@ -52,7 +52,7 @@ def write_board(bundles: Path, out: Path, report: Callable[[str], None], rank_al
         collection = collect(bundles, folder, report, place, unpacked)
         rows, tests, lines = build_rows(collection.bundles)
         write_pages(folder, rows, tests, collection, lines, rank_rows(rows, tests, rank_all))
-        log = [f"shown: {bundle.hand_in.name} sha256 {bundle.sha256}" for bundle in collection.bundles]
+        log = [f"shown: {bundle.name} sha256 {bundle.sha256}" for bundle in collection.bundles]
         log += [f"refused: {name}: {reason}" for name, reason in collection.refused.items()]
         log += [f"twice: {name} is the same file as {other}" for name, other in sorted(collection.twice.items())]
         log += [f"twice: {line}" for line in lines]

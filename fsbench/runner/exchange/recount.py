@@ -19,39 +19,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataAtHand:
-    """The user's copy of a data set, against which a record's predictions are counted again.
-
-    Attributes:
-        root: folder of the data set.
-        dataset: name of the data set, instead of the one that the run's episodes name; None for that one.
-    """
+    """The user's copy of a data set: its folder, and its name if it is not the one that the run's episodes name."""
 
     root: str
     dataset: str | None = None
 
-    def test_of(self, stored: StoredPredictions) -> Test:
-        """Open the test of a run's episodes. Raises DataError or SettingsError if these data have no such test."""
-        record = stored.record
-        side = input_resolution(record) if record.protocol.view.counts_at_input_size else None
-        return open_manifest(record.path / MANIFEST, self.dataset, self.root, image_size=side)
 
-
-def differing_episodes(stored: StoredPredictions, test: Test) -> list[int]:
+def differing_episodes(stored: StoredPredictions, data: DataAtHand) -> list[int]:
     """Return the numbers of episodes whose counts in a record do not follow from its stored predictions.
 
     Raises:
-        DataError: a label map of the data cannot be read.
+        DataError, SettingsError: the data cannot be read, or have no such test.
         RecordError: a prediction cannot be decoded, or has another size than the data give.
     """
-    # spared until it is needed
-    import polars as pl
-
-    counted, recorded = count_again(stored, test), stored.record.every_episode.sort("episode", "slot")
-    if absent := [name for name in counted.columns if name not in recorded.columns]:
-        raise RecordError(f"the counts have no column {absent[0]}; expected the counts of a finished run")
-    same = {name: counted[name].eq_missing(recorded[name].cast(kind)) for name, kind in counted.schema.items()}
-    is_same = pl.DataFrame(same).select(pl.all_horizontal(pl.all())).to_series()
-    return sorted(set(counted["episode"].filter(~is_same).to_list()))
+    record = stored.record
+    side = input_resolution(record) if record.protocol.view.counts_at_input_size else None
+    test = open_manifest(record.path / MANIFEST, data.dataset, data.root, image_size=side)
+    counted = count_again(stored, test)
+    recorded = record.every_episode.select(counted.columns).cast(dict(counted.schema)).sort("episode", "slot")
+    rows = zip(counted.rows(), recorded.rows(), counted["episode"], strict=True)
+    return sorted({episode for now, then, episode in rows if now != then})
 
 
 def count_again(stored: StoredPredictions, test: Test) -> "pl.DataFrame":

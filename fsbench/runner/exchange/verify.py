@@ -1,18 +1,23 @@
 """Verify a bundle: the seals of its runs, their counts and scores, and, of some episodes, the predictions.
 
-A seal tells accidents. That a method predicted what a run counts is shown by repeated episodes alone.
+A seal tells accidents. That a method predicted what a run counts is shown by repeated episodes alone. A note beside a
+bundle keeps how many were repeated; who keeps the note vouches for it.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
-from fsbench.base.files import load_yaml
+from fsbench.base.files import load_yaml, read_json, write_text
 from fsbench.records.counts import named_rows
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import COUNTS, MANIFEST, Record, read_record
+from fsbench.records.run import Count
 from fsbench.runner.config.merge import full_key, value_at
 from fsbench.runner.exchange.bundle import CONFIG, Listing, config_without_folders, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
@@ -41,13 +46,9 @@ class Repetition:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found out about a run in a bundle.
+    """What was found out about a run in a bundle: why it failed ("" if it did not), or sentences on what was checked.
 
-    Attributes:
-        failure: why the run failed; "" if nothing did.
-        lines: sentences on what was checked, and on what was and was not repeated.
-        episodes: number of episodes of the run; 0 if it failed.
-        repeated: number of episodes that were predicted again, all with the counts of the record.
+    `repeated` of its `episodes` were predicted again, all with the counts of the record.
     """
 
     failure: str = ""
@@ -77,20 +78,20 @@ def verify(
         return listing, {run: _verdict(folder / run, listing, repetition or Repetition(), data) for run in listing.runs}
 
 
-def read_bundled(folder: Path) -> Record:
+def read_bundled(folder: Path, listing: Listing) -> Record:
     """Read a run of an unpacked bundle. Raises FsbenchError unless its seal holds and its scores can be computed."""
     record = read_record(folder)
     if record is None or record.run.id != folder.name:
         raise RecordError(f"run.json is of another run: {record and record.run.id}; expected that of {folder.name}")
     record.check_files()
+    listing.card_of(record.run.identity.method.name)
     record.scores  # noqa: B018 - the counts are checked as they are read
     return record
 
 
 def _verdict(folder: Path, listing: Listing, repetition: Repetition, data: DataAtHand | None) -> Verdict:
     try:
-        record = read_bundled(folder)
-        listing.card_of(record.run.identity.method.name)
+        record = read_bundled(folder, listing)
         number = len(record.manifest.episodes)
         scores = ", ".join(f"{name} {value:.2f}" for name, value in record.scores.items())
         lines = [f"sealed; scores from the counts of {number} episodes: {scores}"]
@@ -128,7 +129,7 @@ def _count_again(record: Record, data: DataAtHand | None) -> str:
         return f"{none} the bundle does not include the predictions"
     _check_rows(record)
     try:
-        different = differing_episodes(stored, data.test_of(stored))
+        different = differing_episodes(stored, data)
     except (DataError, SettingsError) as error:
         return f"{none} {_without_folder(error, record.path)}"
     if different:
@@ -139,7 +140,7 @@ def _count_again(record: Record, data: DataAtHand | None) -> str:
 
 
 def _repeat(record: Record, repetition: Repetition) -> tuple[int, str]:
-    """Predict a random sample of the episodes again; return its size, and 0 with a reason where that is not possible.
+    """Predict a random sample of the episodes again; return its size, or 0 and a reason where that is not possible.
 
     Raises RecordError if an episode has other counts now.
     """
@@ -187,3 +188,33 @@ def _obstacle(record: Record, repetition: Repetition) -> str:
     if isinstance(root, str) and not Path(root).is_dir():
         return f"the data are not at {root}; --data-root names their folder"
     return ""
+
+
+def note_of(bundle: Path) -> Path:
+    """Return the place of the note of repeated episodes: results.fsb.repeated.json beside results.fsb."""
+    return bundle.with_name(f"{bundle.name}.repeated.json")
+
+
+def write_note(bundle: Path, bundle_sha256: str, seed: str, repeated: Mapping[str, int]) -> None:
+    """Write beside a bundle {name of a run: number of its repeated episodes}, drawn by a seed."""
+    note = {"bundle_sha256": bundle_sha256, "sample_seed": seed, "repeated": dict(repeated)}
+    write_text(note_of(bundle), json.dumps(note, indent=2) + "\n")
+
+
+def read_note(bundle: Path, bundle_sha256: str) -> dict[str, int]:
+    """Return {name of a run: number of its repeated episodes} by the note beside a bundle; empty without a note.
+
+    Raises RecordError if the note cannot be read, or is about another file.
+    """
+    name = note_of(bundle).name
+    try:
+        note = read_json(note_of(bundle), "record")
+        repeated = TypeAdapter(dict[str, Count]).validate_python(note["repeated"])
+        is_of_this = note["bundle_sha256"] == bundle_sha256
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        raise RecordError(f"{name} is no note of repeated episodes; expected one of fsbench verify --note") from None
+    if not is_of_this:
+        raise RecordError(f"{name} is about another file of that name; repeat episodes of this one")
+    return repeated
