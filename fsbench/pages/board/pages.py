@@ -156,14 +156,10 @@ def _cite(row: Row) -> str:
         "howpublished": f"Bundle of {listing.made_by}, licence {listing.licence}",
         "note": f"sha256 {row.bundle.sha256}",
     }
+    values = {name: tex(one_line(text, 600)) for name, text in fields.items() if text}
+    lines = [f"  {name} = {{{value}}}," for name, value in values.items()]
     # BibTeX counts the braces within a value, even escaped ones
-    braces = {r"\{": r"\textbraceleft{}", r"\}": r"\textbraceright{}"}
-    lines = []
-    for name, text in fields.items():
-        value = tex(one_line(text, 600))
-        for brace, word in braces.items():
-            value = value.replace(brace, word)
-        lines += [f"  {name} = {{{value}}},"] * bool(text)
+    lines = [line.replace(r"\{", r"\textbraceleft{}").replace(r"\}", r"\textbraceright{}") for line in lines]
     return "\n".join([f"@misc{{fsbench-{row.id},", *lines, "}"])
 
 

@@ -1,7 +1,6 @@
 """Ranks with what chance leaves open: all rows of one column whose cards agree, tested in pairs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from math import isnan, nan
 from typing import Any, NamedTuple, get_args
@@ -46,18 +45,11 @@ def groups_by_card(rows: Sequence[Row]) -> dict[Conditions, list[Row]]:
 
 
 def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False) -> int:
-    """Rank the scores in each column (test) of a leaderboard, among rows with the same training conditions.
+    """Rank the scores in each column (test) of a leaderboard, and return the number of comparisons with a p-value.
 
-    Only scores with an interval get a rank. P-values are corrected for all pairs of the whole table together, with
+    Ranks are written to the cells of the rows. Only scores with an interval get one, among rows with the same training
+    conditions, or, with `rank_all`, among all. P-values are corrected for all pairs of the whole table together, with
     equal weights, since each is about the first score of a whole test (statistics spec §7).
-
-    Args:
-        rows: the rows of the table; ranks are written to their cells.
-        tests: the columns of the table.
-        rank_all: whether rows are ranked together whatever their training conditions.
-
-    Returns:
-        Number of comparisons with a p-value.
     """
     groups = [list(rows)] if rank_all else list(groups_by_card(rows).values())
     columns = [column for group in groups for test in tests for column in _columns(group, test)]
@@ -69,8 +61,7 @@ def rank_rows(rows: Sequence[Row], tests: Sequence[Test], rank_all: bool = False
     return sum(not isnan(each) for each in p)
 
 
-@dataclass(frozen=True)
-class _Column:
+class _Column(NamedTuple):
     """Rows that are ranked together on a test, the best first: cards agree, and intervals hold for the same."""
 
     metric: str

@@ -19,8 +19,6 @@ from fsbench.pages.board.rows import build_rows
 MARK = "fsbench-board.json"
 """File by which a folder is known to be a leaderboard."""
 
-LOG = "board.log"
-
 
 @dataclass(frozen=True)
 class BoardSummary:
@@ -44,9 +42,8 @@ def write_board(bundles: Path, out: Path, report: Callable[[str], None], rank_al
         SettingsError: the folder of bundles does not exist, or `out` holds other files.
     """
     place = Path(os.path.realpath(out))  # a symbolic link stays; its target is replaced
-    source = Path(os.path.realpath(bundles))
     check_free(place, MARK, "board")
-    if source.is_relative_to(place):
+    if Path(os.path.realpath(bundles)).is_relative_to(place):
         raise SettingsError(f"--out {out} holds the bundles; expected a folder of its own, such as site")
     with replacing_folder(place, MARK, "board") as folder, ExitStack() as unpacked:
         collection = collect(bundles, folder, report, place, unpacked)
@@ -56,6 +53,6 @@ def write_board(bundles: Path, out: Path, report: Callable[[str], None], rank_al
         log += [f"refused: {name}: {reason}" for name, reason in collection.refused.items()]
         log += [f"twice: {name} is the same file as {other}" for name, other in sorted(collection.twice.items())]
         log += [f"twice: {line}" for line in lines]
-        write_text(folder / LOG, "".join(f"{line}\n" for line in log))
+        write_text(folder / "board.log", "".join(f"{line}\n" for line in log))
         write_text(folder / MARK, json.dumps({"made by": f"fsbench {__version__}", "rows": len(rows)}) + "\n")
     return BoardSummary(len(rows), collection, lines)

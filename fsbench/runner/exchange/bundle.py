@@ -6,6 +6,7 @@ names of the runs. Each run has its own seal. Of paths in config.yaml that lead 
 """
 
 import json
+import re
 import shlex
 import stat
 import zipfile
@@ -22,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import load_yaml, parse_json, read_bytes, replacing
 from fsbench.base.files.archives import open_zip
-from fsbench.base.files.opening import LIMITS, MIB, in_units
+from fsbench.base.files.opening import LIMITS, MIB
 from fsbench.base.files.validation import first_problem
 from fsbench.records.card import Card
 from fsbench.records.predictions import FILE as PREDICTIONS
@@ -44,7 +45,8 @@ MOST_RUNS = 1000
 MOST_BYTES = 4096 * MIB
 """Largest contents of a bundle."""
 
-RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$")]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_RunName = Annotated[str, Field(pattern=f"^{_NAME.pattern}$")]
 
 
 class Listing(BaseModel):
@@ -64,7 +66,7 @@ class Listing(BaseModel):
     made_by: Annotated[str, Field(max_length=100)]
     licence: Annotated[str, Field(min_length=1, max_length=200)]
     cards: Annotated[dict[Name, Card], Field(min_length=1, max_length=MOST_RUNS)]
-    runs: Annotated[tuple[RunName, ...], Field(min_length=1, max_length=MOST_RUNS)]
+    runs: Annotated[tuple[_RunName, ...], Field(min_length=1, max_length=MOST_RUNS)]
 
     def card_of(self, method: str) -> Card:
         """Return a method's card. Raises RecordError if the bundle has none."""
@@ -84,7 +86,7 @@ def write_bundle(
     out: Path,
     predictions: bool = False,
 ) -> list[str]:
-    """Write finished runs to a bundle (one file to publish); equal runs, cards and licence give equal files.
+    """Write finished runs to a bundle, and return their ids; equal runs, cards and licence give equal files.
 
     Args:
         records: finished runs.
@@ -94,12 +96,8 @@ def write_bundle(
         out: file to write.
         predictions: whether to include the predictions that runs kept.
 
-    Returns:
-        The ids of the runs.
-
     Raises:
-        RecordError: a run, or its predictions if included, is damaged; one of its files is a symbolic link, which could
-            expose another file of this machine; or two runs have the same id.
+        RecordError: as `run_contents`.
         SettingsError: a method has no card, or a card no method.
     """
     methods = {record.run.identity.method.name for record in records}
@@ -125,18 +123,14 @@ def write_bundle(
 def run_contents(records: Sequence[Record], predictions: bool) -> dict[str, dict[str, bytes]]:
     """Return {name of a run: {file name: content}} for the files that a bundle of runs holds.
 
-    Args:
-        records: finished runs.
-        predictions: whether to include the predictions that runs kept.
-
-    Raises:
-        RecordError: a run is damaged, one of its files is a symbolic link, or two have the same name.
+    Raises RecordError if a run is damaged, two have the same name, or a file is a link to what may be private.
     """
     contents: dict[str, dict[str, bytes]] = {}
     for record in sorted(records, key=lambda record: record.run.id):
         name = record.run.id
-        if name in contents:
-            raise RecordError(f"the run {name} in {record.path} is there twice; expected runs with names of their own")
+        if name in contents or not _NAME.fullmatch(name):
+            reason = "is there twice" if name in contents else "is no name of a run"
+            raise RecordError(f"the run {name} in {record.path} {reason}; expected runs with names of their own")
         record.check_files()
         record.scores  # noqa: B018 - the counts are checked as they are read
         kinds = {file: kind for file, kind in RUN_FILES.items() if predictions or file != PREDICTIONS}
@@ -157,13 +151,11 @@ def config_without_folders(file: Path) -> bytes:
     """Return the text of a config.yaml in which a path that leads elsewhere is its last part alone.
 
     Where files stand on a machine is private, and a bundle of somebody else's names no place of this machine.
-
-    Raises RecordError if the file holds no settings.
     """
     try:
         values = load_yaml(file)
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{file} cannot be read ({error}); expected what a run wrote; remove it") from None
+    except (OSError, ValueError):
+        values = None
     if not isinstance(values, dict):
         raise RecordError(f"{file} holds no settings; expected what a run wrote; remove it")
     return yaml.safe_dump(_without_folders(values), sort_keys=False).encode()
@@ -189,11 +181,8 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 def unpack(bundle: Path) -> Iterator[tuple[Path, Listing]]:
     """Unpack a bundle, which need not be trusted, to a temporary folder that exists within the block.
 
-    Yields:
-        The folder, with a folder for each run in it, and the list of contents. No file of a run has been read.
-
-    Raises:
-        RecordError: the file is no bundle, or has file names or sizes that are not allowed; then nothing was unpacked.
+    Yields the folder, with a folder for each run in it, and the list of contents. Raises RecordError if the file is no
+    bundle, or has file names or sizes that are not allowed.
     """
     with TemporaryDirectory(prefix="fsbench-bundle-") as folder:
         with _open(bundle) as (archive, listing):
@@ -234,20 +223,22 @@ def _open(bundle: Path) -> Iterator[tuple[zipfile.ZipFile, Listing]]:
         )
     try:
         with open_zip(bundle, "bundle") as archive:
+            entries = {entry.filename: entry for entry in archive.filelist}
+            if len(entries) < len(archive.filelist):
+                raise ValueError("it has one of its files twice")
             if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in archive.filelist):
                 raise ValueError("it is compressed in a way whose result has no bound")
-            listing = _read_listing(archive)
+            if LISTING not in entries or entries[LISTING].file_size > LIMITS["record"]:
+                raise ValueError(f"it has no {LISTING}, or a larger one than any bundle")
+            listing = _listing(_read_entry(archive, LISTING))
             kinds = {f"{run}/{file}": kind for run in listing.runs for file, kind in RUN_FILES.items()}
-            names = [name for name in archive.namelist() if name != LISTING]
-            if odd := [name for name in names if name not in kinds]:
+            kinds[LISTING] = "record"
+            if odd := [name for name in entries if name not in kinds]:
                 raise ValueError(f"it has {odd[0][:200]!a}, which no bundle has, or whose run {LISTING} does not name")
-            if len({*archive.namelist()}) < len(archive.filelist):
-                raise ValueError("it has one of its files twice")
-            if missing := {f"{run}/{file}" for run in listing.runs for file in NEEDED}.difference(names):
+            if missing := {f"{run}/{file}" for run in listing.runs for file in NEEDED}.difference(entries):
                 raise ValueError(f"it lacks {min(missing)}")
-            sizes = {name: archive.getinfo(name).file_size for name in names}
-            large = [name for name, size in sizes.items() if size > LIMITS[kinds[name]]]
-            if large or sum(sizes.values()) > MOST_BYTES:
+            large = [name for name, entry in entries.items() if entry.file_size > LIMITS[kinds[name]]]
+            if large or sum(entry.file_size for entry in entries.values()) > MOST_BYTES:
                 what = f"{large[0]!a} has" if large else "its files have"
                 raise ValueError(f"{what} more than a bundle's files have")
             yield archive, listing
@@ -263,20 +254,16 @@ def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
         return file.read(archive.getinfo(name).file_size)
 
 
-def _read_listing(archive: zipfile.ZipFile) -> Listing:
-    """Read the listing of a bundle; raises ValueError where it has none, or another than a bundle has."""
-    if LISTING not in archive.namelist():
-        raise ValueError(f"it has no {LISTING}")
-    if (size := archive.getinfo(LISTING).file_size) > LIMITS["record"]:
-        raise ValueError(f"{LISTING} has {in_units(size)}, more than any has")
+def _listing(content: bytes) -> Listing:
+    """Read the content of bundle.json; raises ValueError for another than a bundle has."""
+    values: Any = None
     try:
-        values: Any = parse_json(_read_entry(archive, LISTING))
-    except ValueError as error:
-        raise ValueError(f"{LISTING}: {error}") from error
-    try:
+        values = parse_json(content)
         listing = Listing.model_validate_json(json.dumps(values))
     except ValidationError as error:
         raise ValueError(f"{LISTING}: {first_problem(error, values)}") from None
+    except ValueError as error:
+        raise ValueError(f"{LISTING}: {error}") from error
     if len({*listing.runs}) < len(listing.runs):
         raise ValueError(f"{LISTING} names a run twice")
     return listing
