@@ -36,7 +36,7 @@ def differing_episodes(stored: StoredPredictions, data: DataAtHand) -> list[int]
     side = input_resolution(record) if record.protocol.view.counts_at_input_size else None
     test = open_manifest(record.path / MANIFEST, data.dataset, data.root, image_size=side)
     counted = count_again(stored, test)
-    recorded = record.every_episode.select(counted.columns).cast(dict(counted.schema)).sort("episode", "slot")
+    recorded = record.every_episode.select(counted.columns).cast(counted.schema).sort("episode", "slot")
     rows = zip(counted.rows(), recorded.rows(), counted["episode"], strict=True)
     return sorted({episode for now, then, episode in rows if now != then})
 

@@ -100,8 +100,8 @@ def _verdict(folder: Path, listing: Listing, repetition: Repetition, data: DataA
         repeated, why_not = _repeat(record, repetition)
     except FsbenchError as error:
         return Verdict(_without_folder(error, folder))
-    except Exception as error:  # of a record that fits the schema and yet is none: the others are verified
-        return Verdict(f"it cannot be verified: {describe(error)}")
+    except Exception as error:  # of a record that fits the schema and yet is none: the others are checked
+        return Verdict(f"it cannot be checked: {describe(error)}")
     words = agreement(number, repeated) if repeated else f"0 of {number}, because {why_not}"
     return Verdict("", (*lines, f"repeated: {words}"), number, repeated)
 
