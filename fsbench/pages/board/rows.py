@@ -267,25 +267,12 @@ def _name_equals(rows: Sequence[Row]) -> list[str]:
     for first, other in combinations(sorted(rows, key=lambda row: row.age), 2):
         for name in (name for name in first.cells if name in other.cells and first.bundle is not other.bundle):
             ours, theirs = first.cells[name], other.cells[name]
-            is_one_run = {run.record.run.id for run in ours.runs} & {run.record.run.id for run in theirs.runs}
-            if ours.counts & theirs.counts:
-                cards = f"card (they differ in {_differing(first.own_card, other.own_card)})"
-                what = f"the same counts: one result under another {cards if is_one_run else 'name'}?"
-            elif is_one_run:
-                what = "the same run with other counts; repeat episodes of both"
-            else:
-                continue
-            who = " and ".join(
-                f"{row.label} in {row.bundle.name} (finished {row.finished or 'at an unknown date'})"
-                for row in (first, other)
-            )
-            line = f"{who} have, on {ours.test.title}, {what}"
-            first.equals.append(line)
-            other.equals.append(line)
-            lines[line] = None
+            is_one_run = {run for run, _ in ours.keys} & {run for run, _ in theirs.keys}
+            same = "counts" if ours.counts & theirs.counts else "run, with other counts," if is_one_run else ""
+            if same:
+                both = " and ".join(f"{row.label} in {row.bundle.name}" for row in (first, other))
+                line = f"{both} have the same {same} on {ours.test.title}"
+                first.equals.append(line)
+                other.equals.append(line)
+                lines[line] = None
     return list(lines)
-
-
-def _differing(card: Card, other: Card) -> str:
-    names = [name for name, value in card if getattr(other, name) != value]
-    return ", ".join(names).replace("_", " ")
