@@ -7,6 +7,7 @@ bundle keeps how many were repeated; who keeps the note vouches for it.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,12 @@ def read_bundled(folder: Path, listing: Listing) -> Record:
 def _verdict(folder: Path, listing: Listing, repetition: Repetition, data: DataAtHand | None) -> Verdict:
     try:
         record = read_bundled(folder, listing)
-        number = len(record.manifest.episodes)
-        scores = ", ".join(f"{name} {value:.2f}" for name, value in record.scores.items())
-        lines = [f"sealed; scores from the counts of {number} episodes: {scores}"]
+        number, header = len(record.manifest.episodes), record.header
+        values = {name: "not defined" if isnan(value) else f"{value:.2f}" for name, value in record.scores.items()}
+        lines = [
+            f"sealed; scores from the counts of {number} episodes, by protocol {header.protocol} version "
+            f"{header.version}: {', '.join(f'{name} {value}' for name, value in values.items())}"
+        ]
         if record.run.handed_in:
             lines.append(_count_again(record, data))
         repeated, why_not = _repeat(record, repetition)

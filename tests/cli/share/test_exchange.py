@@ -57,7 +57,8 @@ def test_a_bundle_of_classification(warm, tmp_path):
     (tmp_path / "card.yaml").write_text(CARD)
     assert warm("bundle", "runs", "--card", "card.yaml", "-o", "results.fsb").returncode == 0
     done = warm("verify", "results.fsb")
-    assert done.returncode == 0 and "from the counts of 6 episodes: accuracy" in done.stdout, done.stdout
+    assert done.returncode == 0, done.stderr
+    assert "from the counts of 6 episodes, by protocol fort version 1: accuracy" in done.stdout
     assert "repeated: 0 of 6, because predictions of classification" in done.stdout
 
 
