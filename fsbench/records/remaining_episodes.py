@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from fsbench.base.generators import steady
@@ -17,11 +18,9 @@ Counted = TypeVar("Counted", bound=Counting)
 
 @dataclass(frozen=True)
 class Answering(Generic[Counted]):
-    """A test and a method, as functions that prepare the method and load the test's episodes.
+    """A test and the method `name`, as functions that prepare the method and load the test's episodes.
 
     Attributes:
-        name: the name of the method, for messages and tables.
-        test: the test, or its protocol with the size of the label maps to predict.
         begin: returns a context manager that prepares the method and yields the function that predicts a batch.
         begin_fresh: like `begin`, for a fresh copy of the method, which remembers nothing, if a copy can be made.
         batches: returns the batches of the episodes with the given numbers.
@@ -38,12 +37,9 @@ class Answering(Generic[Counted]):
 
 @dataclass(frozen=True)
 class Share(Generic[Counted]):
-    """Episodes of a test that one of several methods still has to predict.
+    """Numbers of the episodes of a test that a method still has to predict, and the journal for its results.
 
     Attributes:
-        answering: the test and the method.
-        numbers: the numbers of the episodes.
-        journal: the run's journal, to which this process's results are written.
         keep: function from an episode's number to how much of its prediction is kept.
         around: returns a context manager in which each batch is predicted, such as one that writes to the run's log.
     """
@@ -55,16 +51,15 @@ class Share(Generic[Counted]):
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     @contextmanager
-    def taking(self) -> Iterator[Callable[[Any], None]]:
-        """Within the block, yield a function that evaluates a batch and writes its results to the journal."""
-        left, name, told = frozenset(self.numbers), self.answering.name, set[str]()
+    def taking(self, left: frozenset[int]) -> Iterator[Callable[[Any], None]]:
+        """Within the block, yield a function that evaluates a batch and writes results of episodes `left`."""
+        name = self.answering.name
         with self.answering.begin() as answer, closing(self.journal.open()) as writer:
 
+            @cache  # each sentence once
             def tell(sentence: str) -> None:
-                if sentence not in told:
-                    told.add(sentence)
-                    print_note(sentence)
-                    self.journal.note(sentence)
+                print_note(sentence)
+                self.journal.note(sentence)
 
             def add(results: list[Any]) -> None:
                 writer.add([result for result in results if result.episode in left], self.keep)
@@ -83,15 +78,13 @@ def evaluate_episodes(
 ) -> None:
     """Evaluate the unfinished episodes of a test; each batch is loaded once for all methods.
 
-    Args:
-        shares: for each method, the episodes that it still has to predict; all of the same test.
-        show: takes the batches and yields them again, for example with a progress bar.
-        part_of: returns the part of a batch with these episode numbers; None if it has none of them.
+    `show` takes the batches and yields them again, for example with a progress bar. `part_of` returns the part of a
+    batch with these episode numbers; None if it has none of them.
     """
     left = [frozenset(share.numbers) for share in shares]
     numbers = list(dict.fromkeys(number for share in shares for number in share.numbers))
     with ExitStack() as stack:
-        takers = [stack.enter_context(share.taking()) for share in shares]
+        takers = [stack.enter_context(share.taking(own)) for share, own in zip(shares, left, strict=True)]
         for batch in show(shares[0].answering.batches(numbers)):
             for take, own in zip(takers, left, strict=True):
                 if (part := part_of(batch, own)) is not None:
