@@ -87,7 +87,7 @@ def _spread(numbers: Sequence[int], count: int) -> list[int]:
     return [numbers[place * len(numbers) // count] for place in range(count)]
 
 
-def ask_alone(answering: Answering[Any], numbers: Iterable[int], fresh: bool = True) -> Tally:
+def ask_alone(answering: Answering, numbers: Iterable[int], fresh: bool = True) -> Tally:
     """Let a method, or with `fresh` a copy of it for each, predict episodes as if each were the whole test."""
     tally = Tally()
     for number in numbers:
@@ -102,24 +102,21 @@ def differing_episodes(one: Counted, other: Counted, numbers: Collection[int]) -
     Masks are compared only if both have them: an interrupted run may have kept counts alone.
     """
     (rows, masks), (other_rows, other_masks) = (_answers(counted, set(numbers)) for counted in (one, other))
-    return [
-        number
-        for number in numbers
-        if rows[number] != other_rows[number]
-        or (masks[number] and other_masks[number] and masks[number] != other_masks[number])
-    ]
+    differing = {key[0] for key in rows.keys() | other_rows.keys() if rows.get(key) != other_rows.get(key)}
+    differing |= {key[0] for key in masks.keys() & other_masks.keys() if masks[key] != other_masks[key]}
+    return [number for number in numbers if number in differing]
 
 
-def _answers(counted: Counted, numbers: set[int]) -> tuple[dict[int, Any], dict[int, Any]]:
-    """Return rows and masks, {episode: {slot: one}}; of an episode that was evaluated twice, the first ones."""
-    rows: dict[int, dict[int, Any]] = {number: {} for number in numbers}
-    masks: dict[int, dict[int, Any]] = {number: {} for number in numbers}
+def _answers(counted: Counted, numbers: set[int]) -> tuple[dict[tuple[int, int], Any], dict[tuple[int, int], Any]]:
+    """Return rows and masks by episode and slot; of an episode that was evaluated twice, the first ones."""
+    rows: dict[tuple[int, int], Any] = {}
+    masks: dict[tuple[int, int], Any] = {}
     for row in counted.rows():
         if row["episode"] in numbers:
-            rows[row["episode"]].setdefault(row["slot"], row)
+            rows.setdefault((row["episode"], row["slot"]), row)
     for episode, slot, decided, kept in counted.predictions():
         if episode in numbers:  # what is kept beside a mask, such as a soft one, is no part of it
-            masks[episode].setdefault(slot, (decided, kept["size"], kept["rle"]))
+            masks.setdefault((episode, slot), (decided, kept["size"], kept["rle"]))
     return rows, masks
 
 

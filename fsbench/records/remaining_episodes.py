@@ -4,20 +4,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from fsbench.base.generators import steady
 from fsbench.base.progress import Sized
 from fsbench.base.terminal import print_note
-from fsbench.protocols.loop import Answerer, Counting, evaluate_batches
+from fsbench.protocols.loop import Answerer, evaluate_batches
+from fsbench.protocols.test import Test
 from fsbench.records.journal import Journal
 from fsbench.records.run import Keep
 
-Counted = TypeVar("Counted", bound=Counting)
-
 
 @dataclass(frozen=True)
-class Answering(Generic[Counted]):
+class Answering:
     """A test and the method `name`, as functions that prepare the method and load the test's episodes.
 
     Attributes:
@@ -28,7 +27,7 @@ class Answering(Generic[Counted]):
     """
 
     name: str
-    test: Counted
+    test: Test
     begin: Callable[[], AbstractContextManager[Answerer]]
     begin_fresh: Callable[[], AbstractContextManager[Answerer]]
     batches: Callable[[Sequence[int]], Sized[Any]]
@@ -36,7 +35,7 @@ class Answering(Generic[Counted]):
 
 
 @dataclass(frozen=True)
-class Share(Generic[Counted]):
+class Share:
     """Numbers of the episodes of a test that a method still has to predict, and the journal for its results.
 
     Attributes:
@@ -44,7 +43,7 @@ class Share(Generic[Counted]):
         around: returns a context manager in which each batch is predicted, such as one that writes to the run's log.
     """
 
-    answering: Answering[Counted]
+    answering: Answering
     numbers: Sequence[int]
     journal: Journal
     keep: Callable[[int], Keep]
@@ -72,7 +71,7 @@ class Share(Generic[Counted]):
 
 
 def evaluate_episodes(
-    shares: Sequence[Share[Any]],
+    shares: Sequence[Share],
     show: Callable[[Sized[Any]], Iterable[Any]],
     part_of: Callable[[Any, frozenset[int]], Any] = lambda batch, left: batch,
 ) -> None:
