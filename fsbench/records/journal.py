@@ -100,16 +100,13 @@ class Journal:
 class JournalWriter(CheckedJsonl):
     """One process's file in a run's journal; results are in the file when `add` returns."""
 
-    def add(
-        self,
-        results: Iterable[Any],
-        keep: Callable[[int], Keep] = lambda episode: "none",
-    ) -> None:
+    def add(self, results: Iterable[Any], keep: Callable[[int], Keep] = lambda episode: "none") -> None:
         """Write the count rows of evaluated episodes, with as much of each episode's prediction as `keep` says."""
         entries = []
         for result in results:
-            entries.append(result.rows())
+            rows = result.rows()
             if (kept := keep(result.episode)) != "none":
-                for row, prediction in zip(entries[-1][1:], encode(result, kept), strict=True):  # none of all together
-                    row[PREDICTION] = prediction
+                for row, way in zip(rows[1:], encode(result, kept), strict=True):  # the first row is of any foreground
+                    row[PREDICTION] = way
+            entries.append(rows)
         self.append(*entries)
