@@ -18,7 +18,7 @@ from fsbench.base.files.validation import first_problem
 from fsbench.data.annotations import ANNOTATIONS, WEAK, Supervision
 from fsbench.protocols.reading import segmentation_of, stored_protocol
 from fsbench.records.record import Record
-from fsbench.records.run import AUTHORS, LAST, OTHER_RUN, TRAINED_HERE, UNTRAINED, TrainedOn
+from fsbench.records.run import AUTHORS, LAST, OTHER_RUN, TRAINED_HERE, UNTRAINED
 
 FILE, BUNDLE = "card.yaml", "bundle.json"
 UNKNOWN: Final = "unknown"
@@ -196,8 +196,7 @@ def method_card(records: Sequence[Record], backbone_data: Mapping[str, str] | No
     return MethodCard(tuple(cards))
 
 
-def _stated(file: Path, method: str | None = None) -> dict[str, Any]:
-    """Return the entries of a file, of `method` where it is the listing of a bundle; {} where there is none."""
+def _stated(file: Path, method: str | None = None) -> dict[str, Any]:  # of a method in the listing of a bundle
     if not file.is_file():
         return {}
     if method is None:
@@ -283,15 +282,13 @@ def _trained_on(record: Record) -> dict[str, Any]:
         return {}
     if weights.origin == UNTRAINED:
         return {"trained_on": "nothing"}
-    trained = weights.trained_on if weights.origin == OTHER_RUN else None
     if weights.origin == TRAINED_HERE:
         settings = weights.training.settings if weights.training else {}
-        source = settings.get("source")
-        dataset, fold = (header.dataset, header.fold) if source is None else (str(source), 0)
-        protocol = str(settings.get("training_protocol", header.protocol))
-        trained = TrainedOn(dataset=dataset, fold=fold, protocol=protocol)
-    if trained is None:
+        protocol, source = settings.get("training_protocol", header.protocol), settings.get("source")
+        place = f"{header.dataset} fold {header.fold}" if source is None else f"{source} fold 0"
+        return {"trained_on": f"base classes of {place}, by protocol {protocol}"}
+    if weights.origin != OTHER_RUN or (other := weights.trained_on) is None:
         return {}
-    number = "" if trained.classes is None else f"{trained.classes} "
-    by = f", by protocol {trained.protocol}" if trained.protocol else ""
-    return {"trained_on": f"{number}base classes of {trained.dataset} fold {trained.fold}{by}"}
+    number = "" if other.classes is None else f"{other.classes} "
+    by = f", by protocol {other.protocol}" if other.protocol else ""
+    return {"trained_on": f"{number}base classes of {other.dataset} fold {other.fold}{by}"}

@@ -11,7 +11,6 @@ from fsbench.records.run import ON_TRUST
 LISTS = {"derived": "made by fsbench's own rule (the authors' lists are not here)"}
 """Source of image lists that are not the authors', as a header has it -> in words. It is told as a warning."""
 MOST_NAMES = 20
-"""Names of classes or kernels that a line lists."""
 
 
 def title(records: Sequence[Record]) -> str:
@@ -29,13 +28,13 @@ def warnings(records: Sequence[Record]) -> list[str]:
         *header_warnings(records[0].header),
         *shorter(records),
         *records[0].protocol.rule_warnings(records[0].header),
-        *_by_methods(records, _remarks),
+        *_by_methods(records, lambda record: filter(None, [*record.run.remarks, record.run.beyond_authors_rule])),
         *([_image_lists(records[0].header)] if records[0].header.lists in LISTS else []),
     ]
 
 
 def notes(records: Sequence[Record]) -> list[str]:
-    """Return notes about the runs of a table: counting rules, image lists, and what single runs did."""
+    """Return notes about a table of runs: counting rules, image lists, and what single runs did."""
     header = records[0].header
     sizes = {record.run.identity.method.name: record.run.identity.image_size for record in records}
     lines = [*records[0].protocol.rule_notes(header, sizes), *_by_methods(records, _run_notes)]
@@ -86,10 +85,6 @@ def _equal_trainings(records: Sequence[Record]) -> list[str]:
                 of_folds = folds.setdefault(f"{label}: {who} {words}", [])
                 of_folds += [str(fold_of(alike[0]))] * (alike[0].header.folds > 1)
     return [f"{line}, fold {', '.join(numbers)}" if numbers else line for line, numbers in folds.items()]
-
-
-def _remarks(record: Record) -> list[str]:
-    return [*filter(None, [*record.run.remarks, record.run.beyond_authors_rule])]
 
 
 def header_warnings(header: Header) -> list[str]:

@@ -50,13 +50,7 @@ def new_cards(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _new_card(method: str, records: Sequence[Record]) -> str:
-    shown = set.intersection(*({*shown_entries(record)} for record in records))
-    lines = []
-    for line in CHOICES.splitlines():
-        name = line.removeprefix("# ").partition(":")[0]
-        if name == "method":
-            line = f"method: {json.dumps(method)}"
-        elif name in shown and not line.startswith("#"):
-            line = f"# {name}: the records of the runs show it"
-        lines.append(line)
-    return "\n".join(lines) + "\n"
+    text = re.sub("(?m)^# method: .*", lambda _: f"method: {json.dumps(method)}", CHOICES)
+    for name in set.intersection(*({*shown_entries(record)} for record in records)):
+        text = re.sub(f"(?m)^{name}: .*", f"# {name}: the records of the runs show it", text)
+    return text
