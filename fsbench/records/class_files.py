@@ -57,7 +57,6 @@ def _choices(runs: list[Record], entry: str, sha256: str) -> list[str]:
 
 
 def _moment(finished: str, clock: str) -> str:
-    """Return the day and the time of this place, such as "28 Nov, 10:49"; "" if a record has none."""
     try:
         then = datetime.fromisoformat(finished).astimezone()
     except (ValueError, OverflowError):

@@ -177,7 +177,6 @@ def all_runs(runs: Runs) -> list[Record]:
 
 
 def first_trainings(runs: Runs) -> dict[int, Record]:
-    """Return {fold: the run with the smallest training seed}, for displays of single predictions."""
     return {fold: trainings[0] for fold, trainings in runs.items()}
 
 
@@ -206,7 +205,6 @@ def known_images(record: Record) -> tuple[str, str | None, str | None]:
 
 
 def two_paintings(records: Iterable[Record]) -> str | None:
-    """Return words if the runs' label maps were painted from outlines by different rules."""
     rules = sorted({record.run.identity.painting or "a rule that the record does not name" for record in records})
     if len(rules) <= 1:
         return None
@@ -288,9 +286,7 @@ def _label_runs(records: list[Record], words: Callable[[Record], list[str]]) -> 
     return labelled
 
 
-def _newest_first(
-    by_settings: dict[tuple[str, str], list[Record]],
-) -> list[tuple[tuple[str, str], list[Record]]]:
+def _newest_first(by_settings: dict[tuple[str, str], list[Record]]) -> list[tuple[tuple[str, str], list[Record]]]:
     """Return the items in their order, but let methods of files stand together, the one that ran last first."""
     ran = {
         key: max(record.run.provenance.finished for record in runs)
