@@ -1,8 +1,7 @@
 """The card of a method: what decides whether its rows may be ranked beside others, and who says so.
 
-A run's record shows most entries of its method's card; the record of predictions that were handed in shows none. The
-rest is what somebody states: in the bundle that has the runs (`bundle.json`), or in a file `card.yaml` beside a run or
-in the folder of runs. An entry of neither is None, which people read as "unknown".
+A run's record shows most entries, but none of predictions that were handed in. The rest is what somebody states: in the
+bundle of the runs (`bundle.json`), or in `card.yaml` beside a run or in the folder of runs. None is "unknown".
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,17 +18,14 @@ from fsbench.base.files.validation import first_problem
 from fsbench.data.annotations import ANNOTATIONS, WEAK, Supervision
 from fsbench.protocols.reading import segmentation_of, stored_protocol
 from fsbench.records.record import Record
-from fsbench.records.run import AUTHORS, LAST, OTHER_RUN, TRAINED_HERE, UNTRAINED, TrainedOn
+from fsbench.records.run import AUTHORS, LAST, OTHER_RUN, TRAINED_HERE, UNTRAINED
 
 FILE, BUNDLE = "card.yaml", "bundle.json"
 UNKNOWN: Final = "unknown"
 """Word that people read for None."""
 NOTHING_TRAINED: Final = "nothing trained"
 NOVEL_CLASSES: Final = "novel classes"
-"""Choice of a checkpoint by its score on the classes of the test."""
 SUPPORTS_ALONE = "the supports alone"
-"""Entry `told` of methods that see no labelled image of a test's classes but an episode's supports."""
-
 _ADMITTED = ("no", None, "yes")
 """Values of `saw_test_classes`, from the least to the most that a method admits."""
 
@@ -47,25 +43,10 @@ ToldImages = Annotated[str, Field(pattern=rf"^({SUPPORTS_ALONE}|[1-9][0-9]{{0,18
 
 
 class Card(BaseModel):
-    """A method's card: how it was trained and what it is given; None is unknown.
+    """How a method was trained and what it is given, as `CHOICES` explains each entry; None is unknown.
 
-    Attributes:
-        novel_pixels: whether the training saw pixels of the test's classes: "no", "unlabelled" (without their labels,
-            as background) or "labelled".
-        supervision: what training images and supports are labelled with, such as "masks" or "boxes".
-        backbone_data: the data on which the backbone was pretrained, in words.
-        backbone_saw_test_images: whether the backbone's pretraining data contains images of the test.
-        trials: number of trainings or settings that were tried to get this result, including the final one.
-        checkpoint_choice: how the checkpoint was chosen: "last", "nothing trained", "released" by authors, or by the
-            score on "base classes", "held-out classes" or "novel classes".
-        saw_test_classes: whether pretrained networks in the method were trained with labels of the test's classes.
-        told: labelled images of the test's classes that the method learned from, in words: "the supports alone" of each
-            episode, or, before the test, such as "20 labelled images a class".
-        bibtex: the paper's BibTeX entry, for citing the result.
-        trained_on: the base classes that were trained on, by fold, data set and protocol. It and the entries below are
-            of a run's card, not of one that somebody states, where they mean nothing.
-        handed_in: whether only predictions made elsewhere were counted, so that the record shows nothing of the method.
-        stated: names of the entries that the record does not show and somebody states.
+    In a run's card alone: the base classes that were `trained_on`; whether predictions were `handed_in`, so that the
+    record shows nothing of the method; and the names of entries that are `stated` and not shown by the record.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -94,9 +75,8 @@ class Card(BaseModel):
 
 
 ENTRIES = tuple(name for name in Card.model_fields if name not in ("bibtex", "handed_in", "stated"))
-"""Entries of a card that people read in a table."""
 CONDITIONS = tuple(name for name in ENTRIES if name not in ("backbone_data", "trials", "trained_on"))
-"""Entries that rows must share to be ranked together; see `ranking_groups`."""
+"""Entries that rows must share to be ranked together."""
 
 CHOICES = """\
 # The card of a method, which fsbench bundle asks for. Replace every ... by one of the values behind it.
@@ -142,10 +122,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_card(file: Path) -> tuple[str | None, Card]:
-    """Read a YAML file: the name of a method that it states under `method`, or None, and the method's card.
-
-    Raises SettingsError if the file cannot be read, or has entries that a card has not.
-    """
+    """Read a YAML file: the name of a method that it states under `method`, or None, and the method's card."""
     try:
         values = load_yaml(file)
     except (OSError, ValueError) as error:
@@ -157,13 +134,12 @@ def read_card(file: Path) -> tuple[str | None, Card]:
 
 
 def resolve_card(record: Record, stated: Card | None = None, known_backbone: str = "") -> Card:
-    """Return a run's card: each entry is what the run's record shows, else what is stated, else None.
+    """Return a run's card: what the record shows, else what is stated, else what is known of the official backbone.
 
-    Of the test's classes, a stated card may admit that more were seen than the record shows, never less. What official
-    weights of the backbone are known to be trained on, `known_backbone`, holds where neither says otherwise.
+    A stated card may admit that more of the test's classes was seen than the record shows, never less.
     """
     run, shown, saw = record.run, shown_entries(record), "saw_test_classes"
-    said = {} if stated is None else stated.model_dump(exclude_unset=True)
+    said = stated.model_dump(exclude_unset=True) if stated else {}
     if saw in said and saw in shown and _ADMITTED.index(said[saw]) > _ADMITTED.index(shown[saw]):
         del shown[saw]
     if said.get("checkpoint_choice") == NOTHING_TRAINED and not run.handed_in and run.weights.origin != UNTRAINED:
@@ -182,12 +158,10 @@ class MethodCard:
 
     @property
     def handed_in(self) -> bool:
-        """Whether the predictions of a run were made elsewhere and only counted."""
         return any(card.handed_in for card in self.cards)
 
     @property
     def stated(self) -> tuple[str, ...]:
-        """Names of the entries that somebody states for a run, in whose record they are not."""
         return tuple(name for name in ENTRIES if any(name in card.stated for card in self.cards))
 
     @cached_property
@@ -204,35 +178,29 @@ class MethodCard:
     @property
     def words(self) -> dict[str, str]:
         """{name in words: value} of all entries; "(stated)" marks values that no record shows."""
-        stated = self.stated
-        words = {name.replace("_", " "): text + " (stated)" * (name in stated) for name, text in self.entries.items()}
+        marks = dict.fromkeys(self.stated, " (stated)")
+        words = {name.replace("_", " "): text + marks.get(name, "") for name, text in self.entries.items()}
         return words | {"handed in": self.conditions["handed in"]}
 
 
 def method_card(records: Sequence[Record], backbone_data: Mapping[str, str] | None = None) -> MethodCard:
-    """Return the cards of a method's runs: what each record shows, else what card files beside the run state.
-
-    `backbone_data` is {name of a backbone: what it was trained on}. Raises SettingsError for a file that is no card.
-    """
+    """Return the cards of a method's runs; `backbone_data` is {name of a backbone: what it was trained on}."""
     known, shared, cards = backbone_data or {}, dict[tuple[Path, str], dict[str, Any]](), []
     for record in records:
         folder, identity = record.path.parent, record.run.identity
-        place = (folder, identity.method.name)
+        place = folder, identity.method.name
         if place not in shared:
-            shared[place] = _bundled(folder / BUNDLE, identity.method.name) | _entries(folder / FILE)
-        stated = Card(**shared[place] | _entries(record.path / FILE))
+            shared[place] = _stated(folder / BUNDLE, identity.method.name) | _stated(folder / FILE)
+        stated = Card(**shared[place] | _stated(record.path / FILE))
         cards.append(resolve_card(record, stated, known.get(identity.backbone.name, "")))
     return MethodCard(tuple(cards))
 
 
-def _entries(file: Path) -> dict[str, Any]:
-    return read_card(file)[1].model_dump(exclude_unset=True) if file.is_file() else {}
-
-
-def _bundled(file: Path, method: str) -> dict[str, Any]:
-    """Return the entries of a method's card in the listing of an unpacked bundle; none where there is no such file."""
+def _stated(file: Path, method: str | None = None) -> dict[str, Any]:  # of a method in the listing of a bundle
     if not file.is_file():
         return {}
+    if method is None:
+        return read_card(file)[1].model_dump(exclude_unset=True)
     try:
         card = read_json(file, "record")["cards"].get(method, {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -247,17 +215,14 @@ def ranking_groups(cards: Mapping[str, MethodCard], rank_all: bool = False) -> d
 
 
 def choices_on_test(cards: Mapping[str, MethodCard]) -> list[str]:
-    """Return a warning that names the methods whose checkpoint was chosen by scores on the test's classes, if any.
-
-    Such scores are too high, as the best of many looks at the test (statistics spec §7).
-    """
+    """Return a warning that names the methods whose checkpoint was chosen on the test's classes, if any (§7)."""
     chosen = [name for name, of in cards.items() if any(card.checkpoint_choice == NOVEL_CLASSES for card in of.cards)]
     why = "the checkpoint was chosen by its score on the classes of this test, so the score is too high"
     return [f"{', '.join(chosen)}: {why}. No interval or p-value corrects that"] if chosen else []
 
 
 def shown_entries(record: Record) -> dict[str, Any]:
-    """Return {name of an entry: value, or None for unknown} of what a run's record shows; {} of what was handed in."""
+    """Return {name of an entry: value} of what a run's record shows; {} of what was handed in."""
     run, weights = record.run, record.run.weights
     if run.handed_in:
         return {}
@@ -265,7 +230,7 @@ def shown_entries(record: Record) -> dict[str, Any]:
     labels: set[str] = set()
     if run.told is not None:
         saw, number = run.told.saw_test_classes, run.told.labelled_images
-        shown["saw_test_classes"] = None if saw == UNKNOWN else saw
+        shown["saw_test_classes"] = _plain(saw)
         shown["told"] = f"{number} labelled images a class" if number else SUPPORTS_ALONE
         labels |= {*run.told.supervision}
     if run.identity.support_annotation in WEAK:  # in place of the supports' masks, not of those of training
@@ -277,13 +242,10 @@ def shown_entries(record: Record) -> dict[str, Any]:
         shown["backbone_data"] = "none: random weights"
     if run.identity.backbone.name == "none":  # and nothing that could have seen an image
         shown |= {"backbone_data": "none: no backbone", "backbone_saw_test_images": "no"}
-    if record.protocol.has_masks and (trained_on := _trained_on(record)):
-        shown["trained_on"] = trained_on
-    return shown | _training(record)
+    return shown | _trained_on(record) | _training(record)
 
 
 def _training(record: Record) -> dict[str, Any]:
-    """Return what a record shows of the images that were trained on and of the choice of the checkpoint."""
     identity, weights = record.run.identity, record.run.weights
     if weights.origin == UNTRAINED:
         return {"novel_pixels": "no", "checkpoint_choice": NOTHING_TRAINED}
@@ -298,43 +260,35 @@ def _training(record: Record) -> dict[str, Any]:
         return choice
     # base classes are learnt, in images with others
     lists = settings.get("training_protocol")
-    protocol = segmentation_of(record.header) if lists is None else stored_protocol(str(lists))
-    usual = protocol.draw.filter_novel and settings.get("training_items", "episodes") == "episodes"
-    filtered = settings.get("filter_novel", usual) and protocol.draw.filters_any
-    is_other_data = "source" in settings
-    return choice | {"novel_pixels": "no" if filtered or is_other_data else "unlabelled"}
+    draw = (segmentation_of(record.header) if lists is None else stored_protocol(str(lists))).draw
+    usual = draw.filter_novel and settings.get("training_items", "episodes") == "episodes"
+    saw_none = "source" in settings or (draw.filters_any and settings.get("filter_novel", usual))
+    return choice | {"novel_pixels": "no" if saw_none else "unlabelled"}
 
 
 def _choice(settings: Mapping[str, Any], record: Record) -> dict[str, Any]:
-    """Return the entry of how a checkpoint was chosen, by settings of its training; none where they do not tell.
-
-    Held-out classes of FSS-1000 are novel ones where a test has just these (`Segmentation.tests_held_out`).
-    """
     choice = dict.fromkeys(("base", "images", "source"), "base classes")
     choice |= {"novel": NOVEL_CLASSES, "held_out": "held-out classes", "none": LAST}
-    if settings.get("validation") == "held_out":
-        dataset = record.header.dataset
-        is_other = settings.get("validation_source", dataset) != dataset
-        if not is_other and segmentation_of(record.header).draw.tests_held_out(dataset):
-            choice["held_out"] = NOVEL_CLASSES
-    chosen = choice.get(str(settings.get("validation")))
-    return {"checkpoint_choice": chosen} if chosen else {}
+    validation, dataset = str(settings.get("validation")), record.header.dataset
+    is_own = validation == "held_out" and settings.get("validation_source", dataset) == dataset
+    if is_own and segmentation_of(record.header).draw.tests_held_out(dataset):  # a test of just these, as FSS-1000's
+        validation = "novel"
+    return {"checkpoint_choice": choice[validation]} if validation in choice else {}
 
 
-def _trained_on(record: Record) -> str | None:
-    """Say which base classes a method was trained on; None if neither the record nor the checkpoint tells."""
+def _trained_on(record: Record) -> dict[str, Any]:
     header, weights = record.header, record.run.weights
+    if not record.protocol.has_masks:
+        return {}
     if weights.origin == UNTRAINED:
-        return "nothing"
-    trained = weights.trained_on if weights.origin == OTHER_RUN else None
+        return {"trained_on": "nothing"}
     if weights.origin == TRAINED_HERE:
         settings = weights.training.settings if weights.training else {}
-        source = settings.get("source")
-        dataset, fold = (header.dataset, header.fold) if source is None else (str(source), 0)
-        protocol = str(settings.get("training_protocol", header.protocol))
-        trained = TrainedOn(dataset=dataset, fold=fold, protocol=protocol)
-    if trained is None:
-        return None
-    number = "" if trained.classes is None else f"{trained.classes} "
-    words = f"{number}base classes of {trained.dataset} fold {trained.fold}"
-    return words + (f", by protocol {trained.protocol}" if trained.protocol else "")
+        protocol, source = settings.get("training_protocol", header.protocol), settings.get("source")
+        place = f"{header.dataset} fold {header.fold}" if source is None else f"{source} fold 0"
+        return {"trained_on": f"base classes of {place}, by protocol {protocol}"}
+    if weights.origin != OTHER_RUN or (other := weights.trained_on) is None:
+        return {}
+    number = "" if other.classes is None else f"{other.classes} "
+    by = f", by protocol {other.protocol}" if other.protocol else ""
+    return {"trained_on": f"{number}base classes of {other.dataset} fold {other.fold}{by}"}

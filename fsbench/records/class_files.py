@@ -24,11 +24,9 @@ class ClassNotNamed(SettingsError):
 
 
 def file_words(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
-    """Return words that tell versions of a user's Python file apart: "as it is now", the label or the date of a run.
+    """Return {(method, entry of an identity, hash): words} that tell versions of a user's Python file apart.
 
-    Returns:
-        {(method, entry of the run's identity that holds the file's hash, hash): words}, such as "knn.py as it is now"
-        and "of 28 Nov, 10:49".
+    Such as "knn.py as it is now", "of 28 Nov, 10:49" or the label of a run.
     """
     contents: dict[tuple[str, str], dict[str, list[Record]]] = {}
     for record in records:
@@ -46,7 +44,6 @@ def file_words(records: Iterable[Record]) -> dict[tuple[str, str, str], str]:
 
 
 def _choices(runs: list[Record], entry: str, sha256: str) -> list[str]:
-    """Return words for one content of a file, the best first; the last ones are its hash's first digits."""
     last = max(runs, key=lambda record: record.run.provenance.finished)
     stated = _stated_file(last.path, entry)
     name = stated.path.name if stated is not None and is_label(stated.path.name) else ""
@@ -60,7 +57,6 @@ def _choices(runs: list[Record], entry: str, sha256: str) -> list[str]:
 
 
 def _moment(finished: str, clock: str) -> str:
-    """Return the day and the time of this place, such as "28 Nov, 10:49"; "" if a record has none."""
     try:
         then = datetime.fromisoformat(finished).astimezone()
     except (ValueError, OverflowError):
@@ -70,7 +66,6 @@ def _moment(finished: str, clock: str) -> str:
 
 
 def _stated_file(folder: Path, entry: str) -> ClassFile | None:
-    """Return the file that a run's config.yaml states; None if it states none, or cannot be read."""
     try:
         return ClassFile.stated(load_yaml(folder / "config.yaml")["run"][STATED_BY[entry]])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it may hold anything
@@ -78,10 +73,7 @@ def _stated_file(folder: Path, entry: str) -> ClassFile | None:
 
 
 def class_not_named(folder: Path, reference: str, name: str) -> ClassNotNamed:
-    """Return the error for the run in `folder` whose class `name` the command does not name.
-
-    It says which file is needed, and its date; `reference` is the file as the run's configuration states it.
-    """
+    """Return the error for the run in `folder` with class `name` of the file that its configuration states."""
     if not name.isidentifier():
         name = "CLASS"  # a configuration may be anybody's, and what is printed is to be copied
     file, record = ClassFile.stated(reference), read_record(folder)

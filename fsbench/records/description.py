@@ -11,11 +11,10 @@ from fsbench.records.run import ON_TRUST
 LISTS = {"derived": "made by fsbench's own rule (the authors' lists are not here)"}
 """Source of image lists that are not the authors', as a header has it -> in words. It is told as a warning."""
 MOST_NAMES = 20
-"""Names of classes or kernels that a line lists."""
 
 
 def title(records: Sequence[Record]) -> str:
-    """Return the title of a table of runs: the protocol, data set and settings that they have in common."""
+    """Return the title of a table of runs."""
     return records[0].protocol.title(records[0].header)
 
 
@@ -29,13 +28,13 @@ def warnings(records: Sequence[Record]) -> list[str]:
         *header_warnings(records[0].header),
         *shorter(records),
         *records[0].protocol.rule_warnings(records[0].header),
-        *_by_methods(records, _remarks),
+        *_by_methods(records, lambda record: filter(None, [*record.run.remarks, record.run.beyond_authors_rule])),
         *([_image_lists(records[0].header)] if records[0].header.lists in LISTS else []),
     ]
 
 
 def notes(records: Sequence[Record]) -> list[str]:
-    """Return notes about the runs of a table: counting rules, image lists, and what single runs did."""
+    """Return notes about a table of runs: counting rules, image lists, and what single runs did."""
     header = records[0].header
     sizes = {record.run.identity.method.name: record.run.identity.image_size for record in records}
     lines = [*records[0].protocol.rule_notes(header, sizes), *_by_methods(records, _run_notes)]
@@ -53,7 +52,6 @@ def notes(records: Sequence[Record]) -> list[str]:
 
 
 def all_notes(records: Sequence[Record]) -> list[str]:
-    """Return the warnings and notes about the runs of a table."""
     return [*warnings(records), *notes(records)]
 
 
@@ -67,7 +65,6 @@ def _image_lists(header: Header) -> str:
 
 
 def _by_methods(records: Sequence[Record], remarks: Callable[[Record], Iterable[str]]) -> list[str]:
-    """Return each remark on runs once, behind the names of the methods that it is about."""
     methods: dict[str, dict[str, None]] = {}
     for record in records:
         for remark in remarks(record):
@@ -76,7 +73,6 @@ def _by_methods(records: Sequence[Record], remarks: Callable[[Record], Iterable[
 
 
 def _equal_trainings(records: Sequence[Record]) -> list[str]:
-    """Say which trainings of a method have equal counts in all episodes, and whether they predict anything."""
     folds: dict[str, list[str]] = {}
     for label, members in variants(list(records)).items():
         for trainings in trainings_of_folds(members):
@@ -89,10 +85,6 @@ def _equal_trainings(records: Sequence[Record]) -> list[str]:
                 of_folds = folds.setdefault(f"{label}: {who} {words}", [])
                 of_folds += [str(fold_of(alike[0]))] * (alike[0].header.folds > 1)
     return [f"{line}, fold {', '.join(numbers)}" if numbers else line for line, numbers in folds.items()]
-
-
-def _remarks(record: Record) -> list[str]:
-    return [*filter(None, [*record.run.remarks, record.run.beyond_authors_rule])]
 
 
 def header_warnings(header: Header) -> list[str]:
@@ -123,7 +115,6 @@ def shorter(records: Sequence[Record]) -> list[str]:
 
 
 def _undefined(records: Sequence[Record]) -> str:
-    """Say in one line for all folds why runs have no mIoU."""
     by_fold: dict[int, list[str]] = {}
     for record in records:
         by_fold.setdefault(int(record.header.fold), list(record.undefined_classes))
@@ -136,14 +127,12 @@ def _undefined(records: Sequence[Record]) -> str:
 
 
 def _random_networks(backbone: str, weights: str) -> str:
-    """Return which networks have random weights: the backbone, or those that its weights name (`… of sam_demo, …`)."""
-    named = [part for part in weights.split(", ") if part.startswith("random") and " of " in part]
+    named = [part for part in weights.split(", ") if part.startswith("random") and " of " in part]  # of sam_demo, say
     several = [f"{network} has {seeded}" for seeded, network in (part.rsplit(" of ", 1) for part in named)]
     return " and ".join(several) or f"backbone {backbone} has {weights}"
 
 
 def _run_warnings(record: Record) -> list[str]:
-    """List why one run's scores mean less than they seem to."""
     run, backbone, lines = record.run, record.run.identity.backbone, []
     if backbone.weights.startswith("random"):
         lines.append(f"{_random_networks(backbone.name, backbone.weights)} weights; the scores mean nothing")
@@ -177,7 +166,6 @@ def _asked_alone(episodes: int) -> str:
 
 
 def _run_notes(record: Record) -> list[str]:
-    """List what else is peculiar to one run."""
     run, lines = record.run, []
     if run.asked_alone and not run.handed_in:
         lines.append(_asked_alone(run.asked_alone))

@@ -17,38 +17,33 @@ from fsbench.records.setting_words import class_paths, differing_settings, label
 Key = TypeVar("Key")
 
 COPY = "all_files_sha256", "painting"
-"""Entries of an identity by which copies of a data set are told apart: the hash of its files, which is another one
-where labels were corrected, and the rule by which label maps were painted."""
+"""Entries of an identity by which copies of a data set are told apart; labels may be corrected or painted otherwise."""
 
 
 def comparable(records: Iterable[Record]) -> list[list[Record]]:
     """Group runs that may be compared: equal episodes, images and protocol, and folds from one copy of the data.
 
     The order of `records` is kept, but groups that differ only in ways and shots follow each other, sorted by these.
-
-    Raises:
-        RecordError: folds of one test share novel classes, or runs with different training seeds have equal weights.
+    Raises RecordError if folds share novel classes, or if runs with different training seeds have equal weights.
     """
     groups: list[list[Record]] = []
     for family in grouped(records, lambda record: group_key(record, without=("way", "shot"))).values():
         by_size = sorted(family, key=lambda record: (record.header.way, record.header.shot))
         groups += grouped(by_size, group_key).values()
     for group in groups:
-        check_folds(group)
-        check_trainings(group)
+        _check_folds(group)
+        _check_trainings(group)
     return [split for group in groups for split in _same_episodes(group)]
 
 
 def grouped(records: Iterable[Record], key: Callable[[Record], Key]) -> dict[Key, list[Record]]:
-    """Return {key: records with this key}, both in the order of `records`."""
     found: dict[Key, list[Record]] = {}
     for record in records:
         found.setdefault(key(record), []).append(record)
     return found
 
 
-def check_folds(group: Iterable[Record]) -> None:
-    """Raise RecordError if folds of one test share novel classes, as those of a user's own data set may by mistake."""
+def _check_folds(group: Iterable[Record]) -> None:
     tested: dict[int, Record] = {}
     for record in group:
         draw = record.protocol.draw
@@ -65,8 +60,7 @@ def check_folds(group: Iterable[Record]) -> None:
                 )
 
 
-def check_trainings(group: Iterable[Record]) -> None:
-    """Raise RecordError if two runs with different training seeds have the same checkpoint, and so are one training."""
+def _check_trainings(group: Iterable[Record]) -> None:
     for first, other in (pair for runs in trainings_of_folds(group) for pair in combinations(runs, 2)):
         seeds, weights = (first.run.identity.seed, other.run.identity.seed), first.run.checkpoint_sha256
         if seeds[0] != seeds[1] and weights is not None and weights == other.run.checkpoint_sha256:
@@ -86,8 +80,7 @@ def _refusal(folder: Path, message: str) -> RecordError:
 def trainings_of_folds(group: Iterable[Record]) -> list[list[Record]]:
     """List for each fold the runs of a method that differ only in the training seed.
 
-    Methods that are not trained are left out. So are classification runs, whose classifiers may use the seed after
-    training (statistics specification §13.3).
+    Methods that are not trained are left out, and so are classifiers, which may use the seed after training (§13.3).
     """
     trained = (record for record in group if record.protocol.has_masks and not is_untrained(record))
     by_fold = grouped(trained, lambda one: (settings_text(one), fold_of(one), one.manifest_sha256))
@@ -104,13 +97,8 @@ def is_untrained(record: Record) -> bool:
 def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) -> tuple[Any, ...]:
     """Return the values of the manifest's header, and of `COPY`, that must be equal for two runs to be compared.
 
-    The number of episodes need not be equal if both runs have all of their protocol, since folds may have lists of
-    other lengths; nor need the selected episodes if the selection has the same name.
-
-    Args:
-        record: a run.
-        seed: whether the seed of the test's episodes must be equal.
-        without: names of entries that may differ nevertheless.
+    Runs with all episodes of their protocol may have other numbers of them, as folds' lists have other lengths; and a
+    selection of one name may have other episodes. `seed` (of the episodes) and entries in `without` may be left out.
     """
     header = record.header
     task = (one.name for one in Task.arguments() if one.name not in ("fold", "episodes", "drop_small"))
@@ -130,10 +118,7 @@ def group_key(record: Record, seed: bool = True, without: Collection[str] = ()) 
 
 
 def short_test_name(record: Record) -> str:
-    """Return a name of a run's test for file names and addresses, the same for all folds and seeds of the test.
-
-    The name begins with data set, ways, shots, setting and protocol, and ends with a hash.
-    """
+    """Return a name of a run's test for file names and addresses, the same for all folds and seeds of the test."""
     header = record.header
     words = [header.dataset, f"{header.way}w{header.shot}s", header.setting, header.protocol]
     plain = "-".join("".join(c for c in str(word) if c.isascii() and c.isalnum())[:20] for word in words)
@@ -147,11 +132,8 @@ def has_all_folds(folds: Collection[int], header: Header) -> bool:
 
 
 def _same_episodes(group: list[Record]) -> list[list[Record]]:
-    """Split a group so that in each part a fold means one list of episodes on one copy of the images.
-
-    The folds of a method stay together where they can.
-    """
-    if _have_same_episodes(group):
+    """Split a group so that in each part a fold means one list of episodes on one copy of the images."""
+    if _have_same_episodes(group):  # else the folds of a method stay together where they can
         return [group]
     parts: list[list[Record]] = []
     for runs in grouped(group, lambda record: (record.run.identity.seed, settings_text(record))).values():
@@ -177,8 +159,8 @@ Runs = Mapping[int, Trainings]
 def runs_by_fold(records: Iterable[Record]) -> dict[int, Trainings]:
     """Return {fold: runs by ascending seed} of a method, by ascending fold.
 
-    A method that is not trained answers the same under every seed, so only one of its runs of each fold is kept. If the
-    method is calibrated on images that the seed chooses, runs with other counts are kept, too.
+    Of a method that is not trained one run of each fold is kept, since it answers the same under every seed; if it is
+    calibrated on images that the seed chooses, runs with other counts are kept, too.
     """
     found: dict[int, Trainings] = {}
     for record in sorted(records, key=lambda record: (fold_of(record), record.run.identity.seed or 0)):
@@ -191,12 +173,10 @@ def runs_by_fold(records: Iterable[Record]) -> dict[int, Trainings]:
 
 
 def all_runs(runs: Runs) -> list[Record]:
-    """List the runs of a method, by fold and then by training."""
     return [record for trainings in runs.values() for record in trainings]
 
 
 def first_trainings(runs: Runs) -> dict[int, Record]:
-    """Return {fold: the run with the smallest training seed}, for displays of single predictions."""
     return {fold: trainings[0] for fold, trainings in runs.items()}
 
 
@@ -225,7 +205,6 @@ def known_images(record: Record) -> tuple[str, str | None, str | None]:
 
 
 def two_paintings(records: Iterable[Record]) -> str | None:
-    """Return words if the runs' label maps were painted from outlines by different rules; None if by one."""
     rules = sorted({record.run.identity.painting or "a rule that the record does not name" for record in records})
     if len(rules) <= 1:
         return None
@@ -236,13 +215,7 @@ def variants(records: list[Record]) -> dict[str, list[Record]]:
     """Group runs of a test that differ only in fold and seed, under labels that name method and differing settings.
 
     Several runs of one fold and seed that differ in no setting (two checkpoints, say) are not grouped, since it is not
-    known which folds belong together: each gets a label of its own with its number of validation episodes, with a hash
-    of its identity, or with the hash that ends its folder's name, whichever is the first to differ. If a method is in a
-    user's own file, which has changed between runs, labels say "as it is now" or the date of the runs, the newest
-    first. The label that the user gave a run comes last.
-
-    Returns:
-        {label: runs that differ only in fold and seed}.
+    known which folds belong together. Each gets a label of its own, with the first word or hash in which they differ.
     """
     return variants_of_groups([records])[0]
 
@@ -251,11 +224,7 @@ def variants_of_groups(groups: Sequence[list[Record]], across: Collection[str] =
     """Group every group's runs as `variants` does, with labels that mean the same in all groups.
 
     A label names the settings in which runs of the method differ within a group, and those of the method, of its
-    backbone and of `across` (dotted keys) in which any runs on the same data set differ. Other settings that differ
-    only between groups, such as a protocol's image size, are left out.
-
-    Returns:
-        For each group {label: runs that differ only in fold and seed}.
+    backbone and of `across` (dotted keys) in which any runs on the same data set differ.
     """
     told = _distinguishing_settings(groups, across)
     every = [record for group in groups for record in group]
@@ -281,11 +250,10 @@ def _method(record: Record) -> str:
 
 
 def _settings(record: Record) -> dict[str, Any]:
-    return label_settings(run_settings(record))
+    return label_settings(_run_settings(record))
 
 
 def _distinguishing_settings(groups: Sequence[list[Record]], across: Collection[str]) -> dict[str, set[str]]:
-    """Return the settings that labels name, by method."""
     told: dict[str, set[str]] = {}
     for group in groups:
         for method, runs in grouped(group, _method).items():
@@ -318,9 +286,7 @@ def _label_runs(records: list[Record], words: Callable[[Record], list[str]]) -> 
     return labelled
 
 
-def _newest_first(
-    by_settings: dict[tuple[str, str], list[Record]],
-) -> list[tuple[tuple[str, str], list[Record]]]:
+def _newest_first(by_settings: dict[tuple[str, str], list[Record]]) -> list[tuple[tuple[str, str], list[Record]]]:
     """Return the items in their order, but let methods of files stand together, the one that ran last first."""
     ran = {
         key: max(record.run.provenance.finished for record in runs)
@@ -343,10 +309,6 @@ def _place(record: Record) -> tuple[int, int | None]:
 
 
 def _words_beyond_settings(record: Record, others: Iterable[Record]) -> list[str]:
-    """Return words that tell a run from the others of its fold and seed with the same settings; [] if there are none.
-
-    They are its number of validation episodes, or else the first hash in its identity that none of them has.
-    """
     beside = [one for one in others if one is not record and _place(one) == _place(record)]
     episodes = [one.run.weights.training and one.run.weights.training.episodes for one in (record, *beside)]
     if beside and episodes[0] is not None and episodes[0] not in episodes[1:]:
@@ -365,11 +327,8 @@ def _label(method: str, words: Iterable[str]) -> str:
     return f"{method} ({', '.join(words)})" if words else method
 
 
-def run_settings(record: Record) -> dict[str, Any]:
-    """Return {dotted key: value} of a run's settings, without fold and seed and what follows from them.
-
-    The only hashes are those of files that hold a user's own classes (`STATED_BY`).
-    """
+def _run_settings(record: Record) -> dict[str, Any]:
+    """Return {dotted key: value} of a run's settings, without fold and seed and what follows from them."""
     training = record.run.identity.training
     stated_if_other = {"backbone.cache_dtype": "float32", "backbone.backbone_precision": "fp32"}
     weights = "checkpoint" if training and "checkpoint_sha256" in training else "training"
@@ -378,10 +337,9 @@ def run_settings(record: Record) -> dict[str, Any]:
 
 
 def settings_text(record: Record) -> str:
-    """Return a run's settings as one text, which is equal for runs with equal settings."""
-    return str(sorted(run_settings(record).items()))
+    """Return a text that is equal for runs with equal settings."""
+    return str(sorted(_run_settings(record).items()))
 
 
 def fold_of(record: Record) -> int:
-    """Return the number of a run's test fold."""
     return int(record.header.fold)

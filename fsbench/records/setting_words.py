@@ -7,8 +7,6 @@ CLASS, ARGUMENTS = ".class_path", ".init_args"
 """Ends of keys in LightningCLI's form: a class, and what it is made with."""
 OWN_MODULES = "own_modules"
 """Part of the settings that only runs have whose protocol is in modules of the user's."""
-SOURCE = "weights from"
-"""Setting that says whether weights were trained or come from a checkpoint."""
 
 
 def label_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,7 +51,7 @@ def differing_settings(of_runs: Sequence[Mapping[str, Any]]) -> set[str]:
             part, dot, _ = key.partition(".")
             is_argument = f"{key.rpartition('.')[0]}{CLASS}" in owner and not key.endswith(CLASS)
             for other, its_parts in zip(distinct, parts, strict=True):
-                is_alike = owner.get(SOURCE) == other.get(SOURCE) and (not dot or part in its_parts)
+                is_alike = owner.get("weights from") == other.get("weights from") and (not dot or part in its_parts)
                 if other[key] != value if key in other else is_alike and not is_argument:
                     told.add(key)
     for class_key in [key for key in told if key.endswith(CLASS)]:
@@ -64,17 +62,11 @@ def differing_settings(of_runs: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def class_paths(settings: Mapping[str, Any]) -> set[str]:
-    """Return the full names of all classes in the settings of a run."""
     return {path for key, value in settings.items() if key.endswith(CLASS) for path in _paths(value)}
 
 
 def setting_words(key: str, value: Any, told: Collection[str], classes: Collection[str] = ()) -> str:
-    """Return a setting in words, such as "max_epochs 20".
-
-    Args:
-        key, value: the setting.
-        told: keys of the settings that stand beside it.
-        classes: full names of all classes that runs of the method use; those with one last word are named in full.
+    """Return a setting in words, beside those with the keys `told`; of `classes`, two with one last word stand in full.
 
     >>> setting_words("training.optimizer.class_path", "torch.optim.SGD", ())
     'optimizer SGD'

@@ -1,4 +1,4 @@
-"""The cards of a bundle as a user gives them: a file for one method, one for each of several, or a folder of files."""
+"""The cards of a bundle as a user gives them, and those to fill in."""
 
 import json
 import re
@@ -7,17 +7,15 @@ from pathlib import Path
 
 from fsbench.base.errors import SettingsError
 from fsbench.records.card import CHOICES, Card, read_card, shown_entries
+from fsbench.records.grouping import grouped
 from fsbench.records.record import Record
 
 
 def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
-    """Return {method: card} from YAML files. Raises SettingsError for a file without a method, or a second one of it.
+    """Return {method: card} from YAML files that are given for the runs' methods.
 
-    Args:
-        given: each `METHOD=FILE`; or a file that states its method or is for the only method; or a folder of such
-            files, in which a file without `method` belongs to the method of its name, and files of other methods are
-            ignored.
-        methods: names of the runs' methods.
+    Each is `METHOD=FILE`; or a file that states its method or is for the only one; or a folder of such files, in which
+    one without `method` belongs to the method of its name, and those of other methods are ignored.
     """
     cards: dict[str, Card] = {}
     for text in given:
@@ -44,9 +42,7 @@ def read_cards(given: Sequence[str], methods: Sequence[str]) -> dict[str, Card]:
 
 def new_cards(records: Sequence[Record]) -> dict[str, str]:
     """Return {file name: YAML text} of cards to fill in, one for each method, without what all its records show."""
-    by_method: dict[str, list[Record]] = {}
-    for record in records:
-        by_method.setdefault(record.run.identity.method.name, []).append(record)
+    by_method = grouped(records, lambda record: record.run.identity.method.name)
     return {
         f"{re.sub('[^A-Za-z0-9._-]+', '-', method).strip('.-') or 'method'}.yaml": _new_card(method, of_method)
         for method, of_method in sorted(by_method.items())
@@ -54,13 +50,7 @@ def new_cards(records: Sequence[Record]) -> dict[str, str]:
 
 
 def _new_card(method: str, records: Sequence[Record]) -> str:
-    shown = set.intersection(*({*shown_entries(record)} for record in records))
-    lines = []
-    for line in CHOICES.splitlines():
-        name = line.removeprefix("# ").partition(":")[0]
-        if name == "method":
-            line = f"method: {json.dumps(method)}"
-        elif name in shown and not line.startswith("#"):
-            line = f"# {name}: the records of the runs show it"
-        lines.append(line)
-    return "\n".join(lines) + "\n"
+    text = re.sub("(?m)^# method: .*", lambda _: f"method: {json.dumps(method)}", CHOICES)
+    for name in set.intersection(*({*shown_entries(record)} for record in records)):
+        text = re.sub(f"(?m)^{name}: .*", f"# {name}: the records of the runs show it", text)
+    return text
