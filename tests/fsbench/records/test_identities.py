@@ -103,20 +103,16 @@ def at(episode: int, slot: int | None = None, **values: pl.Expr | float) -> Call
 
 FORGED = {
     "more right than true": (at(3, tp=pl.col("gt") + 1000), "right pixels of"),
-    "more right than predicted": (at(3, pred=pl.col("pred") - pl.col("tp") + 0, tp=pl.col("gt")), "right pixels of"),
     "more than there are": (at(3, pred=pl.col("pred") + 10**6), "among"),
     "void that is none": (at(3, pred_void=pl.col("void") + 1), "void pixels"),
-    "another size in one slot": (at(3, 2, valid=pl.col("valid") + 1), "another number in the episode's first row"),
+    "another size in one slot": (at(3, 2, valid=pl.col("valid") + 1), "in the episode's first row"),
     "another size of one episode": (at(3, valid=pl.col("valid") + 1), "elsewhere others"),
     "ways that do not add up": (at(3, 0, gt=pl.col("gt") - 1), "another sum over the ways"),
     "another truth of a query": (at(3, gt=pl.col("gt") + pl.col("present").cast(int)), ""),
     "a score beyond 1": (at(3, 1, score=1.5), "not in [0, 1]"),
-    "a score that is none": (at(3, 1, score=float("nan")), "not in [0, 1]"),
     "the score of another way": (at(3, 0, score=0.999), "another of its ways"),
-    "a decision of another way": (at(3, 0, decided=~pl.col("decided")), "another of its ways"),
     "what is not there": (at(3, 1, present=~pl.col("present")), "present"),
     "ROM beyond 1": (at(3, rom=7.0), "ROM is 7.0, not in [0, 1]"),
-    "RUM below 0": (at(3, rum=-1e-3), "not in [0, 1]"),
 }
 """Changes of a table, and words of the refusal."""
 
@@ -128,7 +124,7 @@ def test_a_table_that_breaks_one_is_refused_by_episode(name):
     with pytest.raises(RecordError) as error:
         check_identities(change(frame), manifest, some_run(), FILE)
     message = str(error.value)
-    assert words in message and "\n" not in message and len(message) < 400
+    assert words in message and "\n" not in message
     assert "episode 3" in message or "elsewhere" in message  # a row with the same query may come first
 
 
@@ -183,7 +179,6 @@ def test_counts_of_images_keep_theirs(classified):
         (at(3, tp=pl.col("gt") + 1), "are right"),
         (at(3, gt=pl.col("gt") + 1), "expected 3"),
         (at(3, 1, pred=pl.col("pred") + 1), "another number of answers"),
-        (at(3, void=1), "void images"),
         (at(3, 1, decided=~pl.col("decided")), "decided"),
     ):
         with pytest.raises(RecordError, match=f"episode 3.*{words}"):
@@ -196,16 +191,12 @@ def test_a_record_with_impossible_counts_prints_no_score(make, capsys):
     reseal(record)
     assert main(["table", str(record.path)]) != 0
     shown = capsys.readouterr()
-    assert "mIoU" not in shown.out and "%" not in shown.out, shown.out
-    assert "episode 0" in shown.err and "right pixels of" in shown.err, shown.err
+    assert "mIoU" not in shown.out and "episode 0" in shown.err
 
 
 def test_a_presence_score_that_is_no_probability_is_an_error_before_anything_is_kept():
-    truth = EpisodeTruth(7, (2, 2), np.ones((2, 2), np.uint8), np.array([True]), np.array([1]))
-    for score, is_sound in ((1.0, True), (1 + 1e-6, True), (-0.1, False), (3.2, False)):
-        answer = SegmentationAnswer(np.ones((2, 2), np.uint8), np.array([True]), np.array([score], np.float32))
-        if is_sound:
-            count_answer(answer, truth)
-        else:
-            with pytest.raises(NumericsError, match=r"episode 7: the presence scores are from .* expected 0 to 1"):
-                count_answer(answer, truth)
+    masks, is_there = np.ones((2, 2), np.uint8), np.array([True])
+    truth = EpisodeTruth(7, (2, 2), masks, is_there, np.array([1]))
+    count_answer(SegmentationAnswer(masks, is_there, np.array([1 + 1e-6], np.float32)), truth)
+    with pytest.raises(NumericsError, match="episode 7"):
+        count_answer(SegmentationAnswer(masks, is_there, np.array([-0.1], np.float32)), truth)
