@@ -117,9 +117,8 @@ FORGED = {
 """Changes of a table, and words of the refusal."""
 
 
-@pytest.mark.parametrize("name", FORGED)
-def test_a_table_that_breaks_one_is_refused_by_episode(name):
-    change, words = FORGED[name]
+@pytest.mark.parametrize(("change", "words"), FORGED.values(), ids=FORGED)
+def test_a_table_that_breaks_one_is_refused_by_episode(change, words):
     frame, manifest = drawn_table(5, 3, "predicted")
     with pytest.raises(RecordError) as error:
         check_identities(change(frame), manifest, some_run(), FILE)

@@ -100,14 +100,6 @@ def test_an_episode_is_done_when_as_much_is_kept_as_is_asked_for(tmp_path):
     assert mixed == (tmp_path / "whole" / FILE).read_bytes()
 
 
-DAMAGES = {
-    "gaps": lambda f: f.with_columns(rle=pl.lit(None, pl.String)),
-    "huge": lambda f: f.with_columns(height=pl.lit(2**31 - 1, pl.Int32), width=pl.lit(2**31 - 1, pl.Int32)),
-    "no rows high": lambda f: f.with_columns(height=pl.lit(0, pl.Int32)),
-    "endless runs": lambda f: f.with_columns(rle=pl.lit("1" * 1000)),
-}
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A finished run whose predictions tests damage."""
@@ -116,41 +108,45 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def damaged(whole):
-    """damaged(change) -> the run with the changed table of predictions, sealed again."""
+    """damaged(**columns) -> the run with other columns of its predictions, sealed again."""
     file = whole.path / FILE
     content = file.read_bytes()
 
-    def damage(change):
-        change(pl.read_parquet(BytesIO(content))).write_parquet(file)
+    def damage(**columns):
+        pl.read_parquet(BytesIO(content)).with_columns(**columns).write_parquet(file)
         return reseal(whole)
 
     yield damage
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_file_that_is_not_the_runs_is_refused_in_one_line(damaged, damage):
-    record = damaged(DAMAGES[damage])
-    with pytest.raises(RecordError, match=r"predictions.parquet cannot be used ") as refusal:
-        read_predictions(record)
-    assert refusal.value.folder == record.path and "\n" not in str(refusal.value)
+def test_a_file_that_is_not_the_runs_is_refused_in_one_line(damaged):
+    largest = pl.lit(2**31 - 1, pl.Int32)
+    for columns in (
+        {"rle": pl.lit(None, pl.String)},
+        {"height": largest, "width": largest},
+        {"height": pl.lit(0, pl.Int32)},
+        {"rle": pl.lit("1" * 1000)},
+    ):
+        record = damaged(**columns)
+        with pytest.raises(RecordError, match=r"predictions.parquet cannot be used ") as refusal:
+            read_predictions(record)
+        assert refusal.value.folder == record.path and "\n" not in str(refusal.value)
 
 
 def test_a_mask_that_is_none_is_refused(damaged):
     for runs in ("", "\x01é", encode_ways(np.zeros((5, 5), np.uint8), 1)[0], "P" * 3, "o" * 50):
-        other = pl.when(pl.col("slot") == 2).then(pl.lit(runs)).otherwise("rle")
-        stored = read_predictions(damaged(lambda frame, other=other: frame.with_columns(rle=other)))
+        stored = read_predictions(damaged(rle=pl.when(pl.col("slot") == 2).then(pl.lit(runs)).otherwise("rle")))
         with pytest.raises(RecordError, match=r"cannot be used \(.* in episode 3"):
             stored.label_map(3)
-    stored = read_predictions(damaged(lambda frame: frame.with_columns(rle=pl.col("rle").first().over("episode"))))
+    stored = read_predictions(damaged(rle=pl.col("rle").first().over("episode")))
     with pytest.raises(RecordError, match="way 2 has pixels of another way in episode 0"):
         stored.label_map(0)
 
 
 def test_a_map_of_another_size_is_refused(damaged):
     for content in (b"x", zlib.compress(bytes(4095)), zlib.compress(bytes(1 << 24))):
-        layers = {"soft": pl.lit(content), "attention": pl.lit(content)}
-        stored = read_predictions(damaged(lambda frame, layers=layers: frame.with_columns(**layers)))
+        stored = read_predictions(damaged(soft=pl.lit(content), attention=pl.lit(content)))
         for name, read in (("soft", stored.soft_masks), ("attention", stored.attention)):
             with pytest.raises(RecordError, match=name):
                 read(1)
