@@ -74,14 +74,11 @@ def test_what_a_record_shows(prototype, emat, method, identity, run, entries):
     assert {name: getattr(card, name) for name in entries} == entries and card.stated == ()
 
 
-def test_images_with_novel_classes_are_no_part_of_pfenets_lists(emat):
+def test_a_protocol_tells_what_is_novel(emat):
+    """Images with novel classes are no part of PFENet's lists; cdfss_ifa tests FSS-1000's validation classes."""
     record = changed(emat)
     record.__dict__["header"] = record.header.model_copy(update={"protocol": "pfenet"})
     assert resolve_card(record).novel_pixels == "no"
-
-
-def test_held_out_classes_that_are_tested_are_novel_ones(emat):
-    """The protocol cdfss_ifa tests FSS-1000's validation classes."""
     for protocol, settings, choice in (
         ("cdfss_ifa", {}, "novel classes"),
         ("cdfss_ifa", {"validation_source": "other"}, "held-out classes"),
@@ -107,9 +104,7 @@ def test_held_out_classes_that_are_tested_are_novel_ones(emat):
         ({}, {"told": MASKS | {"saw_test_classes": "yes"}}, {"saw_test_classes": None}, "yes"),
     ],
 )
-def test_a_stated_card_fills_what_the_record_does_not_show_and_may_admit_more(
-    prototype, identity, run, stated, resolved
-):
+def test_a_stated_card_fills_what_is_not_shown_and_may_admit_more(prototype, identity, run, stated, resolved):
     (entry,) = stated
     assert getattr(resolve_card(changed(prototype, identity, **run), Card(**stated), "ImageNet-1k"), entry) == resolved
 
@@ -189,8 +184,8 @@ def test_labelled_images_beside_the_supports_are_told_and_ranked_apart(emat, pro
     for run in ({}, SILENT):
         many = changed(emat, {"adaptation": adaptation}, told=MASKS | {"labelled_images": 20}, **run)
         card = resolve_card(many)
-        assert card.told == "20 labelled images a class"
-        assert (card.novel_pixels, card.checkpoint_choice) == ("labelled", "novel classes")
+        assert (card.told, card.novel_pixels) == ("20 labelled images a class", "labelled")
+        assert card.checkpoint_choice == "novel classes"
         assert resolve_card(changed(emat, {"adaptation": {}}, **run)).checkpoint_choice == "last"
     few = changed(many, told=MASKS | {"labelled_images": 3})
     cards = {name: method_card([record]) for name, record in (("a", many), ("b", few), ("c", prototype))}

@@ -11,7 +11,6 @@ from fsbench.records.counts import with_images
 from fsbench.records.record import Record
 from fsbench.scores.clusters import Design
 from fsbench.scores.count_table import QUERIES, SUPPORTS
-from fsbench.scores.estimate import Scope
 from fsbench.scores.rows import image_number
 from tests.fsbench.runs import HEADER
 from tests.fsbench.scores.once import scores_once
@@ -41,12 +40,6 @@ def test_the_images_of_rows_are_those_of_the_manifest(make):
     record.episodes.write_parquet(record.path / "episodes.parquet")
     with pytest.raises(RecordError, match=f"it has an unknown column '{SUPPORTS}'"):
         _ = Record(record.path, record.run).episodes
-
-
-def test_counts_without_a_manifest_hold_for_these_supports(make):
-    record = make("m", 0, quality=2)
-    unnamed = record.protocol.statistics(record.episodes.drop(SUPPORTS), record.header)
-    assert not [one for one in scores_once([unnamed]).values() if one.scope is Scope.IMAGES]
 
 
 def test_ways_of_a_classification_have_their_queries_and_the_supports_of_all(classified):

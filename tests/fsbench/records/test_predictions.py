@@ -77,9 +77,8 @@ def test_attention_is_kept_with_its_meaning_and_leaves_all_else_as_it_is(tmp_pat
 def test_nothing_is_kept_where_nothing_is_asked_for(tmp_path):
     record = finished(tmp_path / "run", "none")
     assert FILE not in record.run.files and read_predictions(record) is None
-    (tmp_path / "run" / FILE).write_bytes(b"of an earlier start")
-    assert write_predictions(tmp_path / "run", [], record.episodes, "none") is False
-    assert not (tmp_path / "run" / FILE).exists()
+    (record.path / FILE).write_bytes(b"of an earlier start")
+    assert not write_predictions(record.path, [], record.episodes, "none") and not (record.path / FILE).exists()
 
 
 def test_an_episode_is_done_when_as_much_is_kept_as_is_asked_for(tmp_path):
@@ -94,10 +93,9 @@ def test_an_episode_is_done_when_as_much_is_kept_as_is_asked_for(tmp_path):
         write_predictions(tmp_path, journal.predictions(), frame, "soft")
     writer.add([soft_result(0), soft_result(1)], lambda _: "soft")
     assert journal.done("soft") == {0, 1, 2}
-    write_predictions(tmp_path, journal.predictions(), to_frame(journal.rows(), manifest(3, 2)), "soft")
-    mixed = (tmp_path / FILE).read_bytes()
-    finished(tmp_path / "whole", "soft", 3)
-    assert mixed == (tmp_path / "whole" / FILE).read_bytes()
+    write_predictions(tmp_path, journal.predictions(), frame, "soft")
+    whole = finished(tmp_path / "whole", "soft", 3)
+    assert (tmp_path / FILE).read_bytes() == (whole.path / FILE).read_bytes()
 
 
 @pytest.fixture(scope="module")
