@@ -167,14 +167,11 @@ def test_labels_name_the_settings_of_the_training_that_differ(settings, labels):
     assert variants(runs) == {label: [run] for label, run in zip(labels, runs, strict=True)}
 
 
-def test_labels_name_other_entries_of_the_identity_that_one_run_lacks():
+def test_labels_name_other_entries_of_the_identity_that_one_run_lacks_but_no_settings_of_a_training():
     weak = trained({}, identity={"support_annotation": "box", "tf32": True})
     assert variants([trained({}), weak]).keys() == {"m", "m (support_annotation box, tf32 True)"}
     own = trained({}, identity={"own_modules": {"parts": "0123456789ab"}})
     assert variants([trained({}), own]).keys() == {"m", "m (parts 0123456789ab)"}
-
-
-def test_settings_of_a_training_are_not_held_against_a_checkpoint_without_them():
     other = changed(trained({}), {"training": {"checkpoint_sha256": "ab" * 32}})
     assert variants([trained({"gradient_clip_val": 0.5}), other]).keys() == {
         "m (weights from training)", "m (weights from checkpoint)",
