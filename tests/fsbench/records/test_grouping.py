@@ -34,15 +34,11 @@ def test_tests_stand_by_ways_and_shots_as_numbers():
 
 def test_folds_of_a_test_of_every_image_are_one_test_and_a_trial_is_another():
     """As of iSAID-5i, whose folds have lists of other lengths."""
-    lengths = [33, 20, 41]
-    whole = [
-        record({"manifest_sha256": str(fold)}, fold=fold, folds=3, requested=count, official_episodes=count)
-        for fold, count in enumerate(lengths)
-    ]
-    trial = [
-        record({"manifest_sha256": f"few {fold}"}, fold=fold, folds=3, requested=5, official_episodes=count)
-        for fold, count in enumerate(lengths)
-    ]
+    whole, trial = [], []
+    for fold, count in enumerate((33, 20, 41)):
+        for runs, asked in ((whole, count), (trial, 5)):
+            identity = {"manifest_sha256": f"{asked} {fold}"}
+            runs.append(record(identity, fold=fold, folds=3, requested=asked, official_episodes=count))
     assert comparable([*whole, *trial]) == [whole, trial]
 
 
@@ -52,10 +48,8 @@ def test_folds_of_a_test_of_every_image_are_one_test_and_a_trial_is_another():
         ({"own_list": True}, {"own_list": True}, True),
         ({"own_list": True}, {}, False),
         ({"own_list": True}, {"selection": {"name": "hard"}}, False),
-        ({"own_list": True, "selection": {"name": "hard"}}, {"selection": {"name": "hard"}}, False),
         ({"selection": {"name": "hard", "of": "0"}}, {"selection": {"name": "hard", "of": "1"}}, True),
         ({"selection": {"name": "hard"}}, {"selection": {"name": "easy"}}, False),
-        ({"selection": {"name": "hard"}}, {}, False),
         ({"selection": {}}, {}, False),
     ],
 )
@@ -135,19 +129,13 @@ def made_of(class_path: str, **arguments: Any) -> dict[str, Any]:
 
 
 SGD = {"optimizer": made_of("torch.optim.SGD", lr=0.1, momentum=0.0, nesterov=False)}
-STEPS = {"lr_scheduler": made_of("torch.optim.lr_scheduler.StepLR", step_size=2, gamma=0.1)}
 
 
 @pytest.mark.parametrize(
     ("settings", "labels"),
     [
         ([{}, {"gradient_clip_val": 0.5}], ["m", "m (gradient_clip_val 0.5)"]),
-        ([{"max_steps": steps} for steps in (-1, 5)], ["m (max_steps -1)", "m (max_steps 5)"]),
         ([{}, SGD], ["m", "m (optimizer SGD, lr 0.1)"]),
-        (
-            [SGD, {"optimizer": made_of("torch.optim.SGD", lr=0.1, momentum=0.9, nesterov=False)}],
-            ["m (momentum 0.0)", "m (momentum 0.9)"],
-        ),
         (
             [SGD, {"optimizer": made_of("torch.optim.Adam", lr=0.1, eps=1e-8)}],
             ["m (optimizer SGD, lr 0.1)", "m (optimizer Adam, lr 0.1)"],
@@ -160,7 +148,6 @@ STEPS = {"lr_scheduler": made_of("torch.optim.lr_scheduler.StepLR", step_size=2,
             [{"callbacks": [made_of("x.Timer", duration=first), made_of("x.Timer", duration=3)]} for first in (1, 2)],
             ["m (duration 1)", "m (duration 2)"],
         ),
-        ([SGD, SGD | STEPS], ["m", "m (lr_scheduler StepLR, step_size 2)"]),
         (
             [
                 SGD | {"lr_scheduler": made_of("x.Step", lr=1)},
@@ -172,10 +159,6 @@ STEPS = {"lr_scheduler": made_of("torch.optim.lr_scheduler.StepLR", step_size=2,
             [{}, {"callbacks": [made_of("x.Swa", swa_lrs=0.01), made_of("x.Timer", duration=9)]}],
             ["m", "m (swa_lrs 0.01, duration 9, callbacks Swa + Timer)"],
         ),
-        (
-            [{"callbacks": [made_of("x.Swa", swa_lrs=rate)]} for rate in (0.01, 0.02)],
-            ["m (swa_lrs 0.01)", "m (swa_lrs 0.02)"],
-        ),
         ([{}, {"division": {"processes": 2}}], ["m", "m (processes 2)"]),
     ],
 )  # fmt: skip
@@ -184,14 +167,11 @@ def test_labels_name_the_settings_of_the_training_that_differ(settings, labels):
     assert variants(runs) == {label: [run] for label, run in zip(labels, runs, strict=True)}
 
 
-def test_labels_name_other_entries_of_the_identity_that_one_run_lacks():
+def test_labels_name_other_entries_of_the_identity_that_one_run_lacks_but_no_settings_of_a_training():
     weak = trained({}, identity={"support_annotation": "box", "tf32": True})
     assert variants([trained({}), weak]).keys() == {"m", "m (support_annotation box, tf32 True)"}
     own = trained({}, identity={"own_modules": {"parts": "0123456789ab"}})
     assert variants([trained({}), own]).keys() == {"m", "m (parts 0123456789ab)"}
-
-
-def test_settings_of_a_training_are_not_held_against_a_checkpoint_without_them():
     other = changed(trained({}), {"training": {"checkpoint_sha256": "ab" * 32}})
     assert variants([trained({"gradient_clip_val": 0.5}), other]).keys() == {
         "m (weights from training)", "m (weights from checkpoint)",
@@ -209,6 +189,6 @@ def test_what_no_setting_tells_is_told_by_numbers_or_by_the_hash_that_differs():
     assert variants([trained({}, 1), trained({}, 2)]).keys() == {"m (0000000001)", "m (0000000002)"}
 
 
-@pytest.mark.parametrize("name", ["(best without a model)", "m [handed in]", "m — mean", "a\nb", " m"])
-def test_a_method_with_the_name_of_a_line_of_ours_is_quoted(name: str) -> None:
-    assert list(variants([record({"method": {"name": name}})])) == [f"'{name}'"]
+def test_a_method_with_the_name_of_a_line_of_ours_is_quoted():
+    for name in ("(best without a model)", "m [handed in]", "m — mean", "a\nb", " m"):
+        assert list(variants([record({"method": {"name": name}})])) == [f"'{name}'"]

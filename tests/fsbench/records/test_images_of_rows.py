@@ -1,6 +1,5 @@
 """The images that a record's counts depend on: read from the manifest, and never from the counts' file."""
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -10,10 +9,8 @@ from fsbench.data.episodes.manifest import Manifest
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.counts import with_images
 from fsbench.records.record import Record
-from fsbench.scores.classification import accuracy_statistics
 from fsbench.scores.clusters import Design
 from fsbench.scores.count_table import QUERIES, SUPPORTS
-from fsbench.scores.estimate import Scope
 from fsbench.scores.rows import image_number
 from tests.fsbench.runs import HEADER
 from tests.fsbench.scores.once import scores_once
@@ -39,19 +36,10 @@ def test_a_way_depends_on_its_own_supports_and_the_foreground_on_all(make):
 def test_the_images_of_rows_are_those_of_the_manifest(make):
     """The file of counts has none, and one that has is refused."""
     record = make("m", 0)
-    assert not {SUPPORTS, QUERIES} & set(pl.read_parquet(record.path / "episodes.parquet").columns)
-    assert not {SUPPORTS, QUERIES} & set(record.every_episode.columns)  # checks of counts need none
+    assert not {SUPPORTS, QUERIES} & set(record.every_episode.columns)
     record.episodes.write_parquet(record.path / "episodes.parquet")
     with pytest.raises(RecordError, match=f"it has an unknown column '{SUPPORTS}'"):
         _ = Record(record.path, record.run).episodes
-
-
-def test_counts_without_a_manifest_hold_for_these_supports(make):
-    record = make("m", 0, quality=2)
-    unnamed = record.protocol.statistics(record.episodes.drop(SUPPORTS), record.header)
-    found = scores_once([unnamed])
-    assert found["mIoU"].scope is found["accuracy"].scope is Scope.THESE_SUPPORTS
-    assert not [one for one in found.values() if one.scope is Scope.IMAGES]
 
 
 def test_ways_of_a_classification_have_their_queries_and_the_supports_of_all(classified):
@@ -68,11 +56,6 @@ def test_ways_of_a_classification_have_their_queries_and_the_supports_of_all(cla
     supports = {number for row in record.episodes[SUPPORTS].to_list() for number in row}
     assert set(statistics.rows.query.ravel().tolist()) == {n for row in record.episodes[QUERIES] for n in row}
     assert set(statistics.rows.support.ravel().tolist()) == supports
-    # either kind is there without the other
-    unnamed = accuracy_statistics(record.episodes.drop(SUPPORTS)).rows
-    assert unnamed.support is None and np.array_equal(unnamed.query, statistics.rows.query)
-    shown = accuracy_statistics(record.episodes.drop(QUERIES)).rows
-    assert np.array_equal(shown.support, statistics.rows.support) and len(set(shown.query.tolist())) == len(shown)
 
 
 def test_a_class_without_supports_depends_on_all_of_the_episode():

@@ -1,6 +1,5 @@
 """A journal keeps what was finished: of damaged bytes what is sound counts, and nothing unreadable is lost."""
 
-import json
 from pathlib import Path
 
 from fsbench.records.counts import to_frame
@@ -35,42 +34,26 @@ def test_any_byte_of_the_header_may_be_damaged(tmp_path):
                 other.unlink()
 
 
-def test_lines_of_another_run_are_not_taken_for_ones_own(tmp_path):
-    file = journal_of(tmp_path)
-    file.write_bytes(b"x" + file.read_bytes()[1:])
-    other = Journal(tmp_path, "cd" * 32)
+def test_a_journal_of_another_run_is_removed_unless_its_header_is_damaged(tmp_path):
+    file, other = journal_of(tmp_path), Journal(tmp_path, "cd" * 32)
+    whole = file.read_bytes()
+    file.write_bytes(b"x" + whole[1:])
     assert other.done() == set() and len(other.damaged()) == 4
     other.open().close()
     assert file.exists()
-
-
-def test_a_journal_of_another_run_is_removed(tmp_path):
-    Journal(tmp_path, "a").open().add([result(0)])
-    assert Journal(tmp_path, "b").done() == set()
-    Journal(tmp_path, "b").open()
-    assert Journal(tmp_path, "a").done() == set()
-
-
-def test_the_journal_keeps_what_was_finished_before_a_crash(tmp_path):
-    writer = Journal(tmp_path, "a").open()
-    writer.add([result(0), result(1)])
-    file = next(tmp_path.glob("*.jsonl"))
-    with file.open("a") as opened:
-        opened.write(json.dumps(result(2).rows())[:25])  # cut off by a crash
-    again = Journal(tmp_path, "a")
-    assert again.done() == {0, 1} and again.damaged() == [f"{file.name} line 4"]
-    again.open().add([result(2)])
-    assert to_frame(Journal(tmp_path, "a").rows(), manifest(3)).equals(to_frame(rows(range(3)), manifest(3)))
+    file.write_bytes(whole)
+    assert Journal(tmp_path, "cd" * 32).done() == set()
+    Journal(tmp_path, "cd" * 32).open().close()
+    assert not file.exists()
 
 
 def test_a_damaged_line_costs_its_own_episode_alone(tmp_path):
-    Journal(tmp_path, "a").open().add([result(i) for i in range(4)])
-    (file,) = tmp_path.glob("part-*.jsonl")
+    file = journal_of(tmp_path)
     whole = file.read_bytes().split(b"\n")
     tp = whole[2].index(b'"tp": ') + 6
     for damaged in (whole[2][:40], b"\xff\x00" + whole[2][2:], whole[2][:tp] + b"9" + whole[2][tp:], b""):
         file.write_bytes(b"\n".join([*whole[:2], damaged, *whole[3:]]))
-        journal = Journal(tmp_path, "a")
+        journal = Journal(tmp_path, ID)
         assert journal.done() == {0, 2, 3} and journal.damaged() == [f"{file.name} line 3"]
         journal.open().add([result(1)])
         assert to_frame(journal.rows(), manifest(4)).equals(to_frame(rows(range(4)), manifest(4)))

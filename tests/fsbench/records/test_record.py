@@ -39,12 +39,6 @@ def manifest(count, ways=1):
     return Manifest(HEADER | own, episodes)
 
 
-def stored(folder, frame):
-    """Write the record of three episodes, with its manifest."""
-    manifest(3).write(folder / "manifest.jsonl")
-    return written(folder, frame, identity={"manifest_sha256": manifest(3).sha256})
-
-
 def rows(indices, ways=1):
     return [row for i in indices for row in result(i, ways).rows()]
 
@@ -73,15 +67,15 @@ def test_a_partial_result_is_no_record():
 
 
 def test_a_written_record_is_found_with_what_follows_from_its_counts(tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    assert read_record(folder) is None
+    assert read_record(tmp_path) is None
     frame = to_frame(rows(range(3)), manifest(3))
-    stored(folder, frame)
+    finished(tmp_path / "run")
     (record,) = find_records(tmp_path)
     assert record.episodes["tp"].to_list() == frame["tp"].to_list()
     assert record.counts_sha256 == counts_sha256(frame) and record.failed_episodes == 0
     assert record.scores == pytest.approx(record.protocol.statistics(frame, record.header).scores(), nan_ok=True)
+    sent = pickle.loads(pickle.dumps(record))  # to another process, which reads it
+    assert sent == record and set(vars(sent)) == {"path", "run"}
 
 
 def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
@@ -111,32 +105,15 @@ def test_a_run_is_complete_when_others_were_told_of_it(tmp_path):
 
 def finished(folder, label="x"):
     """Write a finished run with a label."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     manifest(3).write(folder / "manifest.jsonl")
-    written(folder, to_frame(rows(range(3)), manifest(3)), label=label)
+    identity = {"manifest_sha256": manifest(3).sha256}
+    written(folder, to_frame(rows(range(3)), manifest(3)), identity, label=label)
 
 
-def test_runs_that_are_being_repeated_are_no_records(tmp_path):
-    for name in ("run", "run.again", ".run.replaced"):
+def test_what_lies_within_a_run_and_runs_that_are_being_repeated_are_no_records(tmp_path):
+    for name in ("outer", "outer/copy/inner", "more/other", "more/other.again", "more/.other.replaced"):
         finished(tmp_path / name)
-    assert [record.path.name for record in find_records(tmp_path)] == ["run"]
-
-
-def test_a_record_that_goes_to_another_process_is_read_there(tmp_path):
-    stored(tmp_path, to_frame(rows([0, 1, 2]), manifest(3)))
-    record = read_record(tmp_path)
-    counts = record.episodes
-    sent = pickle.loads(pickle.dumps(record))
-    assert sent == record
-    assert set(vars(sent)) == {"path", "run"}
-    assert sent.episodes.equals(counts)
-
-
-def test_what_lies_within_the_folder_of_a_run_is_no_run(tmp_path):
-    outer = tmp_path / "runs" / "outer"
-    for folder in (outer, outer / "copy" / "inner", tmp_path / "runs" / "more" / "other"):
-        folder.mkdir(parents=True)
-        stored(folder, to_frame(rows([0, 1, 2]), manifest(3)))
-    found = [record.path.relative_to(tmp_path / "runs").as_posix() for record in find_records(tmp_path / "runs")]
+    found = [record.path.relative_to(tmp_path).as_posix() for record in find_records(tmp_path)]
     assert found == ["more/other", "outer"]
-    assert [record.path for record in find_records(outer)] == [outer]
+    assert [record.path for record in find_records(tmp_path / "outer")] == [tmp_path / "outer"]

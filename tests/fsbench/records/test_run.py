@@ -7,7 +7,7 @@ import pytest
 
 from fsbench.base.errors import RecordError
 from fsbench.records.run import TRAINED_HERE, UNTRAINED, Run, read_run, sealed, write_run
-from tests.fsbench.runs import ENTRIES, some_run
+from tests.fsbench.runs import some_run
 
 WHOLE = Path(__file__).parent / "run.json"
 """A run of EMAT on the demo, as it is written."""
@@ -33,43 +33,29 @@ def test_a_run_is_written_as_it_was(tmp_path):
     assert read_run(tmp_path / "none.json") is None
 
 
-@pytest.mark.parametrize(
-    ("place", "value"),
-    [
-        ("identity.method", None), ("identity.method.name", ["x"]), ("identity.backbone", {"name": "b"}),
-        ("identity.seed", "one"), ("identity.training", {"max_epochs": 1, "batch_size": "x", "processes": 1}),
-        ("cost.peak_mib", "much"), ("cost.peak_mib", 1e15), ("made", {"training_seconds": 1e12}), ("remarks", 3),
+def test_an_entry_of_another_type_or_size_is_named(tmp_path):
+    for place, value in (
+        ("identity.method", None),
+        ("identity.method.name", ["x"]),
+        ("identity.training", {"max_epochs": 1, "batch_size": "x", "processes": 1}),
+        ("cost.peak_mib", 1e15),
         ("loaded", {"origin": "another run", "training": {"settings": {"batch_size": "x"}}}),
-    ],
-)  # fmt: skip
-def test_an_entry_of_another_type_or_size_is_named(tmp_path, place, value):
-    values = some_run().as_json()
-    *groups, last = place.split(".")
-    holder = values
-    for name in groups:
-        holder = holder[name]
-    holder[last] = value
-    with pytest.raises(RecordError, match=place.replace(".", r"\.")) as refusal:
-        read(tmp_path, values)
-    assert "\n" not in str(refusal.value)
+    ):
+        holder = values = some_run().as_json()
+        *groups, last = place.split(".")
+        for name in groups:
+            holder = holder[name]
+        holder[last] = value
+        with pytest.raises(RecordError, match=place.replace(".", r"\.")) as refusal:
+            read(tmp_path, values)
+        assert "\n" not in str(refusal.value)
 
 
-def test_the_parts_of_a_run_have_types():
+def test_what_follows_from_the_entries_of_a_run():
     run = read_run(WHOLE)
-    assert run.identity.method.name == "emat" and run.identity.method.as_json()["support_side"] == 8
-    assert run.identity.backbone.cache_dtype == "float32" and run.identity.support_annotation == "mask"
-    assert run.weights.origin == TRAINED_HERE and run.weights.training is not None
+    assert run.weights.origin == TRAINED_HERE and run.checkpoint_sha256 == run.made.checkpoint_sha256
     assert run.weights.training.settings == run.identity.training and run.weights.training.episodes == 5
-    assert run.checkpoint_sha256 == run.made.checkpoint_sha256 and not run.handed_in
-    assert run.weights.training.effective_batch == run.weights.training.settings["batch_size"]
-    assert run.made.epochs == 2 and run.cost.peak_mib > 0 and run.provenance.processes == 1
-
-
-def test_what_a_run_need_not_have():
-    run = some_run()
-    assert (run.loaded, run.checkpoint_variant, run.remarks, run.attention) == (None, None, [], "")
-    assert run.made.unordered_kernels == [] and run.provenance.device == ""
-    assert run.as_json() == ENTRIES | {"files": {}, "seal": run.seal} and run.weights.origin == UNTRAINED
+    assert not run.handed_in and some_run().weights.origin == UNTRAINED
 
 
 def test_the_batch_of_several_processes_is_that_of_all():
@@ -78,6 +64,5 @@ def test_the_batch_of_several_processes_is_that_of_all():
         return weights.training.effective_batch
 
     assert batch() is None and batch(batch_size=6) == 6
-    assert batch(batch_size=6, processes=2) == 12
     assert batch(batch_size=6, processes=2, accumulate_grad_batches=None) == 12
     assert batch(batch_size=6, processes=2, accumulate_grad_batches=4) == 48
