@@ -116,9 +116,9 @@ def test_from_a_kit_to_a_board(light, wheel, scenes, fsbench, tmp_path):
     assert "half" in say("compare", runs)
     cards = [f"--card={name}={card_file(tmp_path)}" for name in ("half", "third")]
     say("bundle", runs, *cards, "-o", bundle, "--predictions")
-    assert "not checked  counts of the predictions that were handed in" in say("verify", bundle)
+    assert "counted again: 0 of 6, because no --data-root" in say("verify", bundle)
     verified = say("verify", bundle, *data, "--dataset", "folder")
-    assert verified.count("6 predictions that were handed in were counted again and gave the same counts") == 2
+    assert verified.count("counted again: 6 of 6 episodes") == 2
     say("report", "--board", bundle.parent, "--out", tmp_path / "site", "--strict")
     assert "half" in (tmp_path / "site" / "index.html").read_text()
 

@@ -72,7 +72,7 @@ def test_the_first_hour_of_a_newcomer(wheel, tmp_path):
         capture_output=True, text=True, env=environment, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    for shown in ("19 checks, 0 failed", "verified, 2 runs", "site/index.html: 2 rows"):
+    for shown in ("19 checks, 0 failed", "results.fsb: 2 runs", "site/index.html: 2 rows"):
         assert shown in done.stdout + done.stderr
     work = tmp_path / "empty" / "work"
     assert {path.name for path in work.iterdir()} >= {"runs", "package", "bundles", "site"}

@@ -1,4 +1,4 @@
-"""`fsbench verify`: check a bundle."""
+"""`fsbench verify`: check a bundle, and repeat some of its episodes."""
 
 import argparse
 import secrets
@@ -14,12 +14,18 @@ from fsbench.runner.config.limits import whole
 from fsbench.runner.exchange.bundle import read_listing
 from fsbench.runner.exchange.recount import DataAtHand
 from fsbench.runner.exchange.sample import public_seed
-from fsbench.runner.exchange.verify import Repetition, verify
+from fsbench.runner.exchange.verify import ROOT, Repetition, note_of, verify, write_note
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="file that fsbench bundle wrote")
-    parser.add_argument("--predict", type=whole(0, 10**6), default=0, metavar="N", help="predict N episodes again")
+    parser.add_argument(
+        "--predict",
+        type=whole(0, 10**6),
+        default=3,
+        metavar="N",
+        help="predict N episodes of each run again, where data and weights are here (default: 3)",
+    )
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument(
         "--sample-seed", metavar="TEXT", help="draw the same episodes as the check that printed this text"
@@ -36,46 +42,51 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="name of these data, instead of the one that the episodes name")
     parser.add_argument("--weights", help="file of the backbone's weights on this machine")
     parser.add_argument("--ckpt", type=Path, help="checkpoint of the method, if the runs trained it")
+    parser.add_argument(
+        "--note",
+        action="store_true",
+        help="write the numbers of repeated episodes beside the bundle, for a leaderboard that trusts this machine",
+    )
     add_class_files(parser)
     parser.set_defaults(function=_verify)
 
 
 def _verify(options: argparse.Namespace, extra: list[str]) -> int:
     name_class_files(options.method)
-    repetition, root = None, given_root(options)
-    if options.predict:
-        places = {"data.dataset.root": root, "model.backbone.weights": options.weights}
-        settings = {key: place for key, place in places.items() if place is not None}
-        repetition = Repetition(options.predict, _sample_seed(options), settings, options.ckpt)
-    elif options.sample_seed is not None or options.public_value is not None:
+    if not options.predict and (options.sample_seed is not None or options.public_value is not None):
         raise SettingsError(
-            "--sample-seed and --public-value choose the episodes of --predict N; add --predict N, or leave them out"
+            "--sample-seed and --public-value choose the episodes of --predict N, which is 0; leave one of them out"
         )
+    read_listing(options.bundle)  # raises an error about what is no bundle
+    root, sha256 = given_root(options), sha256_file(options.bundle)
+    seed = secrets.token_hex(16) if options.sample_seed is None else str(options.sample_seed)
+    if options.public_value is not None:
+        seed = public_seed(sha256, options.public_value)
+    places = {ROOT: root, "model.backbone.weights": options.weights}
+    settings = {key: place for key, place in places.items() if place is not None}
+    repetition = Repetition(options.predict, seed, settings, options.ckpt)
     data = None if root is None else DataAtHand(root, options.dataset)
-    listing, findings = verify(options.bundle, repetition, data)
-    failed = sum(finding.status == "failed" for finding in findings)
-    unchecked = sum(finding.status == "not checked" for finding in findings)
-    verdict = f"NOT verified, {failed} of {len(findings)} findings failed" if failed else "verified, no finding failed"
-    print_line(f"{options.bundle}: {verdict}, {unchecked} not checked")
-    if repetition is not None:
-        print_line(f"the episodes of --predict are drawn by --sample-seed {repetition.seed}")
-    print_line(f"{len(listing.runs)} runs, {listing.licence}, made by {listing.made_by}")
+    listing, verdicts = verify(options.bundle, repetition, data)
+    failed = sum(bool(verdict.failure) for verdict in verdicts.values())
+    outcome = f"{failed} of {len(verdicts)} runs failed" if failed else "nothing failed"
+    repeated, episodes = (sum(getattr(one, name) for one in verdicts.values()) for name in ("repeated", "episodes"))
+    print_line(f"{options.bundle}: {outcome}, repeated: {repeated} of {episodes} episodes")
+    if options.predict:
+        print_line(f"the episodes of --predict are drawn by --sample-seed {seed}")
+    print_line(f"{len(verdicts)} runs, {listing.licence}, made by {listing.made_by}")
     for method, card in listing.cards.items():
         print_line(f"card of {method}, as stated")
         for entry in ENTRIES:
-            if getattr(card, entry) is not None:  # a run's findings say which its record shows, and which nobody knows
+            if getattr(card, entry) is not None:
                 print_line(f"  {entry.replace('_', ' '):<24}  {one_line(card.in_words(entry))}")
-    for run in (None, *listing.runs):
-        print_line(run or "the file")
-        for finding in findings:
-            if finding.run == run:
-                print_line(f"  {finding.status:<12} {one_line(finding.what)}")
+    for run, verdict in verdicts.items():
+        print_line(run)
+        for line in [f"failed: {verdict.failure}"] if verdict.failure else verdict.lines:
+            print_line(f"  {one_line(line)}")
+    if options.note:
+        if failed:
+            note_of(options.bundle).unlink(missing_ok=True)
+        elif repeated:
+            write_note(options.bundle, sha256, seed, {run: verdict.repeated for run, verdict in verdicts.items()})
+            print_line(f"written: {note_of(options.bundle)}")
     return int(failed > 0)
-
-
-def _sample_seed(options: argparse.Namespace) -> str:
-    """Return the seed of the sample: the one that is given, or that follows from a public value, else a fresh one."""
-    read_listing(options.bundle)  # raises an error about what is no bundle
-    if options.public_value is not None:
-        return public_seed(sha256_file(options.bundle), options.public_value)
-    return str(options.sample_seed) if options.sample_seed is not None else secrets.token_hex(16)

@@ -1,7 +1,7 @@
 """What is known of published data sets without their files: names, classes, and checksums of official lists."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,9 +32,9 @@ class Checksum:
 
 @cache
 def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
-    """Return {(split, fold): checksums} of a data set's official (image, class) lists, from its `official.csv`.
+    """Return {(split, fold): checksums} of a data set's official (image, class) lists; {} without such.
 
-    The dict is empty for a data set without official lists. PASCAL's "trn" lists hold their own fold's classes.
+    PASCAL's "trn" lists hold their own fold's classes.
     """
     if not (CHECKSUMS / f"{dataset}.official.csv").is_file():
         return {}
@@ -48,12 +48,11 @@ def checksums(dataset: str) -> dict[tuple[str, int], Checksum]:
 
 @dataclass(frozen=True)
 class ListFile:
-    """An image list that authors released: its path, address and checksum.
+    """An image list that authors released.
 
     Attributes:
-        file: path of the list below the folder of lists: `<group>/<dataset>/…`, where the group names the release.
+        file: path below the folder of lists: `<group>/<inner>`, where the group names the release, such as "hsnet".
         source: its address below `raw.githubusercontent.com`: owner, repository, commit, path; "" if none is known.
-        sha256: checksum of the list's content.
     """
 
     file: str
@@ -62,12 +61,10 @@ class ListFile:
 
     @property
     def group(self) -> str:
-        """First folder of the list's path, which names the release, such as "hsnet"."""
         return self.file.partition("/")[0]
 
     @property
     def inner(self) -> str:
-        """Path of the list within its release."""
         return self.file.partition("/")[2]
 
     @property
@@ -81,7 +78,7 @@ class ListFile:
 
 @cache
 def list_files(dataset: str) -> tuple[ListFile, ...]:
-    """Return the authors' list files of a data set, in order, from its `<dataset>.list_files.csv`; () without one."""
+    """Return the authors' list files of a data set, in order; () without such."""
     if not (CHECKSUMS / f"{dataset}.list_files.csv").is_file():
         return ()
     return tuple(ListFile(**row) for row in read_table(f"{dataset}.list_files"))
@@ -94,42 +91,30 @@ def read_table(name: str) -> list[dict[str, str]]:
 
 
 def class_names(dataset: str) -> tuple[str, ...]:
-    """Return the names of a data set's classes by their numbers, from its `<dataset>.classes.csv`."""
+    """Return the names of a data set's classes by their numbers."""
     return tuple(row["name"] for row in read_table(f"{dataset}.classes"))
 
 
 def class_pairs(dataset: str) -> dict[str, tuple[int, ...]]:
-    """Return {split: number of pairs of class 1, 2, … in the official lists of all folds}, from the same table."""
+    """Return {split: number of pairs of class 1, 2, … in the official lists of all folds}."""
     rows = read_table(f"{dataset}.classes")
     return {split: tuple(int(row[split]) for row in rows) for split in ("trn", "val")}
 
 
-def published_names() -> set[str]:
-    """Return the names of all published data sets that fsbench and installed plug-ins know."""
-    files = {name.partition(".")[0] for name in named_files("data", CONFIGS)}
-    return {*files, *named_objects("data"), *VARIANTS}.difference(OWN)
+def own_name_fault(name: str, others: Iterable[str] = ()) -> str:
+    """Return why a user's data set cannot have a name, in words; "" if it can.
 
+    Names of published data sets, of installed plug-ins' too, and `others` are taken.
 
-def name_fault(name: str) -> str:
-    """Return why a text cannot be a data set's name (a path, or unprintable characters), in words; "" if it can.
-
-    >>> name_fault("my shapes"), name_fault("../x")
-    ('', 'is a path')
+    >>> own_name_fault("my shapes"), own_name_fault("../x"), own_name_fault("Pascal")
+    ('', 'is a path', 'is the name of the published data set pascal')
     """
+    known = {*(file.partition(".")[0] for file in named_files("data", CONFIGS)), *named_objects("data"), *VARIANTS}
+    taken = {composed(one).casefold(): one for one in (*known.difference(OWN), *others)}
+    if found := taken.get(composed(name).casefold()):
+        return f"is the name of the published data set {found}"
     if "/" in name or "\\" in name or name.strip(". ") == "":
         return "is a path"
     if "·" in name:
         return "has a ·, which parts the words of a title"
     return "" if name.isprintable() and name == name.strip() else "has characters that do not print, or spaces around"
-
-
-def own_name_fault(name: str, others: Sequence[str] = ()) -> str:
-    """Return why a user's data set cannot have a name (unprintable, or taken), in words; "" if it can.
-
-    Args:
-        name: the chosen name.
-        others: names that are taken besides those of published data sets.
-    """
-    taken = {composed(one).casefold(): one for one in (*published_names(), *others)}
-    found = taken.get(composed(name).casefold())
-    return name_fault(name) if found is None else f"is the name of the published data set {found}"

@@ -7,24 +7,17 @@ own and in the opposite order, before it has been shown the rest. In the test it
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from fsbench.base.errors import ContractError
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.protocols.loop import evaluate_batches
+from fsbench.records.journal import Journal
 from fsbench.records.predictions import Prediction, encode
 from fsbench.records.remaining_episodes import Answering
 
 NAMED = 10
 """Episodes that a message names."""
-
-
-class Counted(Protocol):
-    """Results of a test: rows of the count table, and the predictions behind them."""
-
-    def rows(self) -> Iterator[dict[str, Any]]: ...
-
-    def predictions(self) -> Iterator[tuple[int, int, bool, Prediction]]: ...
 
 
 @dataclass
@@ -35,7 +28,6 @@ class Tally:
     _kept: list[tuple[int, int, bool, Prediction]] = field(default_factory=list)
 
     def add(self, results: Sequence[Any]) -> None:
-        """Add the results of a batch of episodes."""
         for result in results:
             rows = result.rows()
             self._rows += rows
@@ -44,10 +36,9 @@ class Tally:
                 self._kept += [(row["episode"], row["slot"], row["decided"], way) for row, way in ways]
 
     @classmethod
-    def joined(cls, tallies: Iterable["Tally"]) -> "Tally":
+    def joined(cls, tallies: Sequence["Tally"]) -> "Tally":
         """Join the results of several processes."""
-        listed = list(tallies)
-        return cls([row for each in listed for row in each._rows], [kept for each in listed for kept in each._kept])
+        return cls([row for each in tallies for row in each._rows], [kept for each in tallies for kept in each._kept])
 
     def rows(self) -> Iterator[dict[str, Any]]:
         return iter(self._rows)
@@ -56,7 +47,11 @@ class Tally:
         return iter(self._kept)
 
 
-def episodes_to_ask(in_order: Iterable[Episode | ClassificationEpisode], number: int) -> list[int]:
+Counted = Journal | Tally
+"""Results of a test."""
+
+
+def episodes_to_ask(in_order: Sequence[Episode | ClassificationEpisode], number: int) -> list[int]:
     """Choose episodes to run again one by one, in reverse order, to find methods that remember earlier episodes.
 
     Preferred are episodes whose query appears earlier in the test as a support, spread over the test; if there are too
@@ -69,14 +64,12 @@ def episodes_to_ask(in_order: Iterable[Episode | ClassificationEpisode], number:
     shown: set[Hashable] = set()
     known: list[int] = []
     others: list[int] = []
-    numbers: list[int] = []
     for episode in in_order:
         supports, queries = _images(episode)
         (known if shown & queries else others).append(episode.number)
-        numbers.append(episode.number)
         shown |= supports
     chosen = {*_spread(known, number), *_spread(others, number - len(known))}
-    return [each for each in reversed(numbers) if each in chosen]
+    return [episode.number for episode in reversed(in_order) if episode.number in chosen]
 
 
 def _images(episode: Episode | ClassificationEpisode) -> tuple[set[Hashable], set[Hashable]]:
@@ -94,11 +87,8 @@ def _spread(numbers: Sequence[int], count: int) -> list[int]:
     return [numbers[place * len(numbers) // count] for place in range(count)]
 
 
-def ask_alone(answering: Answering[Any], numbers: Iterable[int], fresh: bool = True) -> Tally:
-    """Let a method predict episodes one by one, each as if it were the whole test, and return the results.
-
-    With `fresh`, a fresh copy of the method that remembers nothing predicts each, if a copy can be made.
-    """
+def ask_alone(answering: Answering, numbers: Iterable[int], fresh: bool = True) -> Tally:
+    """Let a method, or with `fresh` a copy of it for each, predict episodes as if each were the whole test."""
     tally = Tally()
     for number in numbers:
         with (answering.begin_fresh if fresh else answering.begin)() as answer:
@@ -109,28 +99,24 @@ def ask_alone(answering: Answering[Any], numbers: Iterable[int], fresh: bool = T
 def differing_episodes(one: Counted, other: Counted, numbers: Collection[int]) -> list[int]:
     """Return those of `numbers` whose episodes have different counts or masks in `one` and `other`, in this order.
 
-    Masks are compared only if both have them: episodes that were evaluated before a run was interrupted may have counts
-    alone.
+    Masks are compared only if both have them: an interrupted run may have kept counts alone.
     """
     (rows, masks), (other_rows, other_masks) = (_answers(counted, set(numbers)) for counted in (one, other))
-    return [
-        number
-        for number in numbers
-        if rows[number] != other_rows[number]
-        or (masks[number] and other_masks[number] and masks[number] != other_masks[number])
-    ]
+    differing = {key[0] for key in rows.keys() | other_rows.keys() if rows.get(key) != other_rows.get(key)}
+    differing |= {key[0] for key in masks.keys() & other_masks.keys() if masks[key] != other_masks[key]}
+    return [number for number in numbers if number in differing]
 
 
-def _answers(counted: Counted, numbers: set[int]) -> tuple[dict[int, Any], dict[int, Any]]:
-    """Return the rows and the masks of episodes by slot; of an episode that was evaluated twice, the first ones."""
-    rows: dict[int, dict[int, Any]] = {number: {} for number in numbers}
-    masks: dict[int, dict[int, Any]] = {number: {} for number in numbers}
+def _answers(counted: Counted, numbers: set[int]) -> tuple[dict[tuple[int, int], Any], dict[tuple[int, int], Any]]:
+    """Return rows and masks by episode and slot; of an episode that was evaluated twice, the first ones."""
+    rows: dict[tuple[int, int], Any] = {}
+    masks: dict[tuple[int, int], Any] = {}
     for row in counted.rows():
         if row["episode"] in numbers:
-            rows[row["episode"]].setdefault(row["slot"], row)
+            rows.setdefault((row["episode"], row["slot"]), row)
     for episode, slot, decided, kept in counted.predictions():
         if episode in numbers:  # what is kept beside a mask, such as a soft one, is no part of it
-            masks[episode].setdefault(slot, (decided, kept["size"], kept["rle"]))
+            masks.setdefault((episode, slot), (decided, kept["size"], kept["rle"]))
     return rows, masks
 
 

@@ -12,13 +12,12 @@ from fsbench.base.files import open_file, write_text
 
 
 def checked_line(value: Any, key: str = "") -> str:
-    """Return `value` as a line of JSON that begins with a CRC-32 over `key` and the JSON."""
+    """Return `value` as a line of JSON behind a CRC-32 over `key` and the JSON."""
     text = json.dumps(value)
     return f"{zlib.crc32(text.encode(), zlib.crc32(key.encode())):08x} {text}\n"
 
 
 def _read_line(line: bytes, key: str = "") -> Any | None:
-    """Return the value of a line of `checked_line`; None if damaged or made with another key."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     return json.loads(text) if checksum == b"%08x" % zlib.crc32(text, zlib.crc32(key.encode())) else None
 
@@ -27,10 +26,7 @@ class CheckedJsonl:
     """JSON-lines file that is only appended to: a line for the header, then one for each entry, all with checksums.
 
     An entry has reached the file when `append` returns. A line that a crash cut off is ended by the next `append`.
-
-    Args:
-        path: the file; it need not exist before `create`.
-        key: text that the checksums of the entries include, so that lines written with another key count as damaged.
+    The checksums of entries include `key`, so that lines written with another key count as damaged.
     """
 
     def __init__(self, path: Path, key: str = ""):
@@ -39,7 +35,7 @@ class CheckedJsonl:
         self._file: IO[bytes] | None = None
 
     def create(self, header: Any) -> None:
-        """Create the file with the value `header` as its first line; the file never appears without this line."""
+        """Create the file, which never appears without its first line, `header`."""
         write_text(self.path, checked_line(header))
         self._open_file()
 

@@ -56,13 +56,13 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
             f"{len(missing)} of {len(manifest.episodes)} episodes were not evaluated (first: {missing[:3]}); "
             "run the same command again to finish them"
         )
-    names, named = _named_rows(manifest)
+    names, named = named_rows(manifest)
     queries = pl.DataFrame(named, count_schema(manifest.header).types(*names), orient="row")
     queries = queries.drop("slot", "class_id").unique("episode")
     return frame.join(queries, on="episode", how="left").sort("episode", "slot")
 
 
-def _named_rows(manifest: Manifest) -> tuple[list[str], list[tuple[Any, ...]]]:
+def named_rows(manifest: Manifest) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Return the columns of a count table that follow from the manifest, and their values in each row."""
     marks = [name for name in (DRAW, CALIBRATES) if name in count_schema(manifest.header).columns]
     counting = protocol_of(manifest.header).counting

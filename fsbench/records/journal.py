@@ -5,16 +5,12 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsbench.base.files import read_text
 from fsbench.records.checked_jsonl import CheckedJsonl
 from fsbench.records.predictions import Prediction, encode, holds
 from fsbench.records.run import Keep
-
-if TYPE_CHECKING:
-    from fsbench.scores.answers import SegmentationResult
-    from fsbench.scores.classification import ClassificationResult
 
 PREDICTION = "prediction"
 """Entry of a way's row where its prediction is kept, so that one line has all of an episode or nothing."""
@@ -23,12 +19,9 @@ PREDICTION = "prediction"
 class Journal:
     """Results of the episodes that were evaluated so far, in a folder with one file per process, to resume a run.
 
-    A damaged line is left out, and its episode is evaluated again. The checksum of each line includes the identity, so
-    that lines remain valid even if the first line of the file, which names the identity, is damaged.
-
-    Args:
-        folder: the folder of the files.
-        identity: hash of everything that results depend on; files in `folder` with another identity are removed.
+    `identity` is a hash of everything that results depend on; files with another one are removed. A damaged line is
+    left out, and its episode is evaluated again. The checksum of each line includes the identity, so that lines remain
+    valid even if the first line of the file, which names the identity, is damaged.
     """
 
     def __init__(self, folder: Path, identity: str):
@@ -65,7 +58,9 @@ class Journal:
             if self._is_foreign(path):
                 path.unlink(missing_ok=True)
         name = f"part-{os.getpid()}-{os.urandom(3).hex()}.jsonl"
-        return JournalWriter(self.folder / name, self.identity)
+        writer = JournalWriter(self.folder / name, self.identity)
+        writer.create({"identity": self.identity})
+        return writer
 
     def note(self, sentence: str) -> None:
         """Keep a sentence about the answers for the record, once."""
@@ -90,8 +85,7 @@ class Journal:
         return sorted(self.folder.glob("part-*.jsonl"))
 
     def _is_foreign(self, path: Path) -> bool:
-        """Return whether a file names another identity; one whose header is damaged names none."""
-        header = CheckedJsonl(path).header()
+        header = CheckedJsonl(path).header()  # None where it is damaged
         return header is not None and header["identity"] != self.identity
 
     def _episodes(self) -> Iterator[tuple[str, list[dict[str, Any]] | None]]:
@@ -103,31 +97,16 @@ class Journal:
                         yield f"{path.name} line {number}", rows
 
 
-class JournalWriter:
-    """Writes one process's results to its file in a run's journal; results are in the file when `add` returns.
+class JournalWriter(CheckedJsonl):
+    """One process's file in a run's journal; results are in the file when `add` returns."""
 
-    The file gets its name only once it has its header line, since other processes remove files without header.
-    """
-
-    def __init__(self, path: Path, identity: str):
-        self.file = CheckedJsonl(path, identity)
-        self.file.create({"identity": identity})
-
-    def add(
-        self,
-        results: "Iterable[SegmentationResult | ClassificationResult]",
-        keep: Callable[[int], Keep] = lambda episode: "none",
-    ) -> None:
+    def add(self, results: Iterable[Any], keep: Callable[[int], Keep] = lambda episode: "none") -> None:
         """Write the count rows of evaluated episodes, with as much of each episode's prediction as `keep` says."""
-        self.file.append(*(_rows(result, keep(result.episode)) for result in results))
-
-    def close(self) -> None:
-        self.file.close()
-
-
-def _rows(result: Any, keep: Keep) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = result.rows()
-    if keep != "none":
-        for row, kept in zip(rows[1:], encode(result, keep), strict=True):  # the first row is of any foreground
-            row[PREDICTION] = kept
-    return rows
+        entries = []
+        for result in results:
+            rows = result.rows()
+            if (kept := keep(result.episode)) != "none":
+                for row, way in zip(rows[1:], encode(result, kept), strict=True):  # the first row is of any foreground
+                    row[PREDICTION] = way
+            entries.append(rows)
+        self.append(*entries)

@@ -3,25 +3,23 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import cache
+from typing import Any
 
 from fsbench.base.generators import steady
 from fsbench.base.progress import Sized
 from fsbench.base.terminal import print_note
-from fsbench.protocols.loop import Answerer, Counting, evaluate_batches
+from fsbench.protocols.loop import Answerer, evaluate_batches
+from fsbench.protocols.test import Test
 from fsbench.records.journal import Journal
 from fsbench.records.run import Keep
 
-Counted = TypeVar("Counted", bound=Counting)
-
 
 @dataclass(frozen=True)
-class Answering(Generic[Counted]):
-    """A test and a method, as functions that prepare the method and load the test's episodes.
+class Answering:
+    """A test and the method `name`, as functions that prepare the method and load the test's episodes.
 
     Attributes:
-        name: the name of the method, for messages and tables.
-        test: the test, or its protocol with the size of the label maps to predict.
         begin: returns a context manager that prepares the method and yields the function that predicts a batch.
         begin_fresh: like `begin`, for a fresh copy of the method, which remembers nothing, if a copy can be made.
         batches: returns the batches of the episodes with the given numbers.
@@ -29,7 +27,7 @@ class Answering(Generic[Counted]):
     """
 
     name: str
-    test: Counted
+    test: Test
     begin: Callable[[], AbstractContextManager[Answerer]]
     begin_fresh: Callable[[], AbstractContextManager[Answerer]]
     batches: Callable[[Sequence[int]], Sized[Any]]
@@ -37,34 +35,30 @@ class Answering(Generic[Counted]):
 
 
 @dataclass(frozen=True)
-class Share(Generic[Counted]):
-    """Episodes of a test that one of several methods still has to predict.
+class Share:
+    """Numbers of the episodes of a test that a method still has to predict, and the journal for its results.
 
     Attributes:
-        answering: the test and the method.
-        numbers: the numbers of the episodes.
-        journal: the run's journal, to which this process's results are written.
         keep: function from an episode's number to how much of its prediction is kept.
         around: returns a context manager in which each batch is predicted, such as one that writes to the run's log.
     """
 
-    answering: Answering[Counted]
+    answering: Answering
     numbers: Sequence[int]
     journal: Journal
     keep: Callable[[int], Keep]
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     @contextmanager
-    def taking(self) -> Iterator[Callable[[Any], None]]:
-        """Within the block, yield a function that evaluates a batch and writes its results to the journal."""
-        left, name, told = frozenset(self.numbers), self.answering.name, set[str]()
+    def taking(self, left: frozenset[int]) -> Iterator[Callable[[Any], None]]:
+        """Within the block, yield a function that evaluates a batch and writes results of episodes `left`."""
+        name = self.answering.name
         with self.answering.begin() as answer, closing(self.journal.open()) as writer:
 
+            @cache  # each sentence once
             def tell(sentence: str) -> None:
-                if sentence not in told:
-                    told.add(sentence)
-                    print_note(sentence)
-                    self.journal.note(sentence)
+                print_note(sentence)
+                self.journal.note(sentence)
 
             def add(results: list[Any]) -> None:
                 writer.add([result for result in results if result.episode in left], self.keep)
@@ -77,21 +71,19 @@ class Share(Generic[Counted]):
 
 
 def evaluate_episodes(
-    shares: Sequence[Share[Any]],
+    shares: Sequence[Share],
     show: Callable[[Sized[Any]], Iterable[Any]],
     part_of: Callable[[Any, frozenset[int]], Any] = lambda batch, left: batch,
 ) -> None:
     """Evaluate the unfinished episodes of a test; each batch is loaded once for all methods.
 
-    Args:
-        shares: for each method, the episodes that it still has to predict; all of the same test.
-        show: takes the batches and yields them again, for example with a progress bar.
-        part_of: returns the part of a batch with these episode numbers; None if it has none of them.
+    `show` takes the batches and yields them again, for example with a progress bar. `part_of` returns the part of a
+    batch with these episode numbers; None if it has none of them.
     """
     left = [frozenset(share.numbers) for share in shares]
     numbers = list(dict.fromkeys(number for share in shares for number in share.numbers))
     with ExitStack() as stack:
-        takers = [stack.enter_context(share.taking()) for share in shares]
+        takers = [stack.enter_context(share.taking(own)) for share, own in zip(shares, left, strict=True)]
         for batch in show(shares[0].answering.batches(numbers)):
             for take, own in zip(takers, left, strict=True):
                 if (part := part_of(batch, own)) is not None:

@@ -32,9 +32,8 @@ class RunDirectory:
     """Folder of a run that this process works in (`open_run`).
 
     Attributes:
-        folder: the run's folder.
         path: folder to write to: `folder`, or its staging folder while a finished run is repeated.
-        rank: number of this process among those that share the run. Rank 0 alone writes.
+        rank: number of this process among those that share the run.
         is_complete: whether the run is finished and is not to be repeated, so that there is nothing to do.
         handlers: what writes messages to the run's log.
     """
@@ -45,20 +44,34 @@ class RunDirectory:
     is_complete: bool = False
     handlers: Sequence[logging.Handler] = ()
 
-    def logged(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def logged(self) -> Iterator[None]:
         """Send log messages and warnings to the run's log instead of the screen, within the block."""
-        return _messages_to(self.handlers)
+        loggers = [logging.getLogger(name) for name in LOGGERS]
+        before = [(each, each.handlers, each.level, each.propagate) for each in loggers]
+        shown_by = warnings.showwarning
+        logging.captureWarnings(True)
+        captures = warnings.showwarning is not shown_by  # not within another block
+        for each in loggers:
+            each.handlers, each.propagate = list(self.handlers), False
+            each.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            for each, own, level, propagates in before:
+                each.handlers, each.propagate = own, propagates
+                each.setLevel(level)
+            if captures:
+                logging.captureWarnings(False)
 
     def write_json(self, name: str, values: Any) -> None:
-        """Write plain values to the file `name` in the run's folder."""
         self.write_text(name, json.dumps(values, indent=2) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Write `text` to the file `name` in the run's folder."""
         self.write_bytes(name, text.encode())
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write `content` to the file `name` in the run's folder; only rank 0 writes."""
+        """Write the file `name` in the run's folder; only rank 0 writes."""
         if self.rank == 0:
             with replacing(self.path / name) as temporary:
                 temporary.write_bytes(content)
@@ -73,17 +86,11 @@ class RunDirectory:
 def open_run(folder: Path, rank: int = 0, force: bool = False) -> Iterator[RunDirectory]:
     """Lock the folder of a run for one group of processes, and finish a replacement that a killed process began.
 
-    Unless the run is complete, this also creates the folder to write to, removes half-written files of killed
-    processes, and sends log messages and warnings to `run.log` there instead of the screen; an exception that leaves
-    the block is logged. If a process holds several folders, messages go to the log of the one entered last.
+    Unless the run is complete, half-written files of killed processes are removed, and messages go to `run.log` instead
+    of the screen, also an exception that leaves the block. Of several folders, the one entered last gets the messages.
 
-    Args:
-        folder: the run's folder, which is created with its parents when needed.
-        rank: number of this process among those that share the run. Rank 0 alone locks, cleans up and replaces.
-        force: whether a finished run is repeated.
-
-    Raises:
-        SettingsError: another process works on the run, or the folder cannot be written or locked.
+    Rank 0 alone locks, cleans up and replaces; `force` repeats a finished run. SettingsError if another process works
+    on the run, or the folder cannot be written or locked.
     """
     make_folder(folder.parent)
     with held(folder) if rank == 0 else nullcontext():
@@ -124,10 +131,8 @@ def held(folder: Path) -> AbstractContextManager[None]:
 def is_held(folder: Path) -> bool:
     """Return whether a process is working on the run in `folder`, on this or another machine with the same disk."""
     file = _lock_file(folder)
-    if not file.exists():
-        return False
     try:
-        with locked(file):
+        with locked(file) if file.exists() else nullcontext():
             return False
     except BlockingIOError:
         return True
@@ -137,32 +142,11 @@ class _LogFile(logging.FileHandler):
     """A log file that a full disk leaves incomplete; the run says by itself why it ends."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Print nothing: the standard way is a traceback for each line that cannot be written."""
+        """Print no traceback for each line that cannot be written."""
 
     def close(self) -> None:
         with suppress(OSError):
             super().close()
-
-
-@contextmanager
-def _messages_to(handlers: Sequence[logging.Handler]) -> Iterator[None]:
-    """Send messages of `LOGGERS` and warnings to `handlers` alone, within the block."""
-    loggers = [logging.getLogger(name) for name in LOGGERS]
-    before = [(each, each.handlers, each.level, each.propagate) for each in loggers]
-    shown_by = warnings.showwarning
-    logging.captureWarnings(True)
-    captures = warnings.showwarning is not shown_by  # not within another block
-    for each in loggers:
-        each.handlers, each.propagate = list(handlers), False
-        each.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        for each, own, level, propagates in before:
-            each.handlers, each.propagate = own, propagates
-            each.setLevel(level)
-        if captures:
-            logging.captureWarnings(False)
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:  # of other products, as Lightning's tips are
@@ -183,16 +167,13 @@ def staging_folder(folder: Path) -> Path:
 
 
 def _replaced_folder(folder: Path) -> Path:
-    """Return the name that the old record has while the new one takes its place; one that no backup of a user has."""
-    return folder.with_name(f".{folder.name}.replaced")
+    return folder.with_name(f".{folder.name}.replaced")  # a name that no backup of a user has
 
 
 def is_current(folder: Path) -> bool:
     """Return whether the record in `folder` is valid: it is not a repetition in progress and was not replaced."""
     replaced = re.fullmatch(r"\.(.+)\.replaced", folder.name)
-    if replaced:
-        return not folder.with_name(replaced[1]).exists()
-    return not folder.name.endswith(".again")
+    return not (folder.with_name(replaced[1]).exists() if replaced else folder.name.endswith(".again"))
 
 
 def is_finished(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from fsbench.base.errors import EXTRAS
 from fsbench.base.paths import IS_CLONE, REPOSITORY
 from fsbench.cli.main import GROUPS
-from tests.fsbench.runner.exchange.test_bundle import card_file, with_scores
+from tests.fsbench.runner.exchange.test_bundle import card_file
 
 pytestmark = pytest.mark.skipif(not IS_CLONE, reason="pyproject.toml is a clone's")
 
@@ -86,7 +86,7 @@ class Installation:
 
 @pytest.fixture
 def runs(make) -> list[str]:
-    return [str(with_scores(make(method, 0, keep="masks")).path) for method in ("first", "second")]
+    return [str(make(method, 0, keep="masks").path) for method in ("first", "second")]
 
 
 def test_commands_that_compute_nothing(runs, tmp_path):
@@ -111,7 +111,6 @@ def test_commands_that_compute_nothing(runs, tmp_path):
     plots, run = (f"is not installed; get it with: pip install 'fsbench[{extra}]'" for extra in ("plots", "run"))
     refused = [
         (["report", *runs], plots),
-        (["verify", bundle, "--predict", "1"], run),
         (["explain", runs[0]], run),
         (["bench", "--method", "prototype"], run),
         (["bench", "--method", "prototyp"], "did you mean 'prototype'"),

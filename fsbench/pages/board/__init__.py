@@ -1,1 +1,1 @@
-"""A leaderboard: pages over bundles, each of which is verified first, and the repository that they are handed in to."""
+"""A leaderboard: pages over bundles of sealed runs, and the repository that they are handed in to."""

@@ -1,49 +1,75 @@
-"""Bundles in a folder: each is copied, verified and read, or refused for a reason."""
+"""Bundles in a folder: each is copied, unpacked and read, or refused for a reason."""
 
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from fsbench.base.errors import FsbenchError, SettingsError, describe
+from fsbench.base.errors import FsbenchError, RecordError, SettingsError, describe
 from fsbench.base.files import open_file, sha256_file
 from fsbench.base.terminal import one_line
-from fsbench.pages.board.hand_ins import UNKNOWN, HandIn, hand_ins
-from fsbench.pages.board.results import RunResult, run_result
-from fsbench.runner.exchange.bundle import Listing, unpack
-from fsbench.runner.exchange.verify import Finding, verify_unpacked
+from fsbench.records.card import resolve_card
+from fsbench.records.counts import truth_sha256
+from fsbench.records.description import all_notes
+from fsbench.records.grouping import comparable
+from fsbench.records.record import Record
+from fsbench.runner.exchange.bundle import CONFIG, PREDICTIONS, Listing, unpack
+from fsbench.runner.exchange.verify import read_bundled, read_note
+from fsbench.scores.statistics import ScoreStatistics
 
 ENDING = ".fsb"
-
 _TEMPORARY = re.compile(r"[^\s'\"(]*fsbench-bundle-[^/\s]+/")
 
 
 @dataclass(frozen=True)
-class VerifiedBundle:
-    """A bundle of runs that passed all checks.
+class BoardRun:
+    """A run of a bundle, unpacked while the leaderboard is made.
 
     Attributes:
-        hand_in: path of the bundle's file, and when the file was handed in.
-        sha256: hash of the bundle's file; the copy of the file on the leaderboard is named by it.
-        listing: methods' cards (how each was trained), licence and file hashes that the bundle states.
-        findings: results of the checks of the bundle's runs, in words; a bundle with a failed check is refused.
-        runs: {run id: scores and statistics of the run}.
-        copies: files equal to this one that were handed in later.
+        statistics: sums over the run's count table, from which the leaderboard's scores are computed.
+        truth: hash of the classes and numbers of true pixels of all episodes, equal for runs on the same label maps;
+            without the pixels if they are counted at the method's input size.
+        repeated: number of its episodes that were predicted again, by the note beside the bundle.
     """
 
-    hand_in: HandIn
-    sha256: str
-    listing: Listing
-    findings: list[Finding]
-    runs: Mapping[str, RunResult]
-    copies: list[HandIn] = field(default_factory=list)
+    record: Record
+    statistics: ScoreStatistics
+    truth: str
+    repeated: int = 0
 
     @property
-    def name(self) -> str:
-        """Path of the bundle's file, relative to the folder of bundles."""
-        return self.hand_in.name
+    def key(self) -> tuple[str, str]:
+        """Run id and hash of counts, equal only for copies of one run."""
+        return self.record.run.id, self.record.counted
+
+    @property
+    def finished(self) -> str:
+        """Date on which the run finished; "" if unknown."""
+        found = re.match(r"(19|20)\d\d-\d\d-\d\d(?!\d)", self.record.run.provenance.finished)
+        return found[0] if found else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A bundle of runs whose seals hold.
+
+    Attributes:
+        name: path of the file, relative to the folder of bundles.
+        place: number of the commit that brought the file to the current branch; larger than all if none did.
+        sha256: hash of the file; the copy of the file on the leaderboard is named by it.
+        copies: names of files equal to this one that came later.
+    """
+
+    name: str
+    place: int
+    sha256: str
+    listing: Listing
+    runs: list[BoardRun]
+    copies: list[str] = field(default_factory=list)
 
     @property
     def copy(self) -> str:
@@ -52,28 +78,17 @@ class VerifiedBundle:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """A file that is not a bundle of runs, or a bundle that failed a check; `reason` says why in one line."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Collection:
-    """The bundles of runs in a folder for a leaderboard, sorted by when they were handed in.
+    """The bundles of runs in a folder for a leaderboard, the oldest first; {file: why it is refused}; {file: equal file
+    that came before}."""
 
-    `refused` lists files that are no valid bundle, and `twice` is {name of a file: name of an equal file handed in
-    before}.
-    """
-
-    bundles: list[VerifiedBundle]
-    refused: list[Refused]
-    twice: dict[str, str]
+    bundles: list[Bundle] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    twice: dict[str, str] = field(default_factory=dict)
 
 
-def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Path) -> Collection:
-    """Verify every bundle below a folder, and copy the valid ones to a leaderboard.
+def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Path, unpacked: ExitStack) -> Collection:
+    """Read every bundle below a folder, and copy the valid ones to a leaderboard.
 
     Args:
         folder: the folder of bundles, files that end in .fsb; files with another ending are ignored.
@@ -81,6 +96,7 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
         report: called with a line of text about each file.
         besides: a folder whose files are ignored, such as that of an earlier leaderboard; an absolute path without
             links.
+        unpacked: closes the temporary folders of the bundles' runs.
 
     Raises:
         SettingsError: there is no such folder.
@@ -88,116 +104,80 @@ def collect(folder: Path, site: Path, report: Callable[[str], None], besides: Pa
     if not folder.is_dir():
         raise SettingsError(f"{folder} is no folder; expected one with bundles, which fsbench bundle writes")
     (site / "bundles").mkdir()
-    found = Collection([], [], {})
-    shown: dict[str, VerifiedBundle] = {}
-    for hand_in, file in _files(folder):
+    found, shown, copy = Collection(), dict[str, Bundle](), site / "bundles" / "copied"
+    for place, path in _oldest_first(folder):
+        name, file = one_line(path, 300), folder / path
         if Path(os.path.realpath(file.parent)).is_relative_to(besides):
             continue
-        name = hand_in.name
-        copy = site / "bundles" / "unverified"
         try:
-            sha256 = _copy_file(file, copy)
+            if file.is_symlink():
+                raise OSError("it is a link; expected the bundle itself")
+            with open_file(file, "bundle") as source, copy.open("wb") as target:
+                shutil.copyfileobj(source, target)  # what is read is what is shown
+            sha256 = sha256_file(copy)
             if sha256 in shown:
                 found.twice[name] = shown[sha256].name
-                shown[sha256].copies.append(hand_in)
-                report(f"{name}: the same file as {shown[sha256].name}")
+                shown[sha256].copies.append(name)
+                report(f"{name}: the same file as {found.twice[name]}")
                 continue
-            bundle = _verify(copy, hand_in, sha256)
-            _check_truth(bundle, found.bundles)
+            try:
+                repeated = read_note(file, sha256)
+            except RecordError as error:
+                repeated = {}
+                report(f"{name}: {error}")
+            with ExitStack() as opened:
+                bundle = Bundle(name, place, sha256, *_read(*opened.enter_context(unpack(copy)), repeated))
+                unpacked.enter_context(opened.pop_all())
         except (OSError, FsbenchError) as error:
-            reason = one_line(_without_folders(str(error), copy, name), 500)
-            found.refused.append(Refused(name, reason))
-            report(f"{name}: refused: {reason}")
+            found.refused[name] = one_line(_TEMPORARY.sub("", str(error).replace(str(copy), name)), 500)
+            report(f"{name}: refused: {found.refused[name]}")
             continue
         shown[sha256] = bundle
         copy.rename(site / bundle.copy)
         found.bundles.append(bundle)
-        report(f"{name}: verified, {len(bundle.runs)} runs")
-    (site / "bundles" / "unverified").unlink(missing_ok=True)
-    for bundle, reason in _contradicting(found.bundles):
-        found.bundles.remove(bundle)
-        (site / bundle.copy).unlink()
-        found.refused.append(Refused(bundle.name, reason))
-        report(f"{bundle.name}: refused: {reason}")
+        report(f"{name}: {len(bundle.runs)} runs")
+    copy.unlink(missing_ok=True)
     return found
 
 
-def _files(folder: Path) -> list[tuple[HandIn, Path]]:
-    """List the bundles below a folder from the oldest hand-in on, and by their names where that is not known."""
-    history = hand_ins(folder, f"*{ENDING}")
-    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob(f"*{ENDING}")}
-    found = {name: history.get(name, HandIn(UNKNOWN, name)) for name in files}
-    return sorted((replace(found[name], name=one_line(name, 300)), file) for name, file in files.items())
+def _oldest_first(folder: Path) -> list[tuple[int, str]]:
+    """List the bundles below a folder, each with the number of the commit that brought it to the current branch.
 
-
-def _copy_file(file: Path, copy: Path) -> str:
-    """Copy a file, so that what is verified is what is shown; returns its sha256."""
-    if file.is_symlink():
-        raise OSError("it is a link; expected the bundle itself")
-    with open_file(file, "bundle") as source, copy.open("wb") as target:
-        shutil.copyfileobj(source, target)
-    return sha256_file(copy)
-
-
-def _verify(copy: Path, hand_in: HandIn, sha256: str) -> VerifiedBundle:
-    """Verify and read a bundle. Raises FsbenchError where a check fails."""
-    with unpack(copy) as (folder, listing):
-        findings = [
-            Finding(finding.run, finding.status, _without_folders(finding.what, copy, hand_in.name))
-            for finding in verify_unpacked(folder, listing)
-        ]
-        failed = [finding for finding in findings if finding.status == "failed"]
-        if failed:
-            more = f" (and {len(failed) - 1} more failed)" if len(failed) > 1 else ""
-            raise SettingsError(f"{failed[0].run or 'the file'}: {failed[0].what}{more}")
-        try:
-            runs = {run: run_result(folder / run) for run in listing.runs}
-        except FsbenchError:
-            raise
-        except Exception as error:  # of a record that was verified and yet has no place in a table
-            raise SettingsError(f"it cannot be shown: {describe(error)}") from error
-    return VerifiedBundle(hand_in, sha256, listing, findings, runs)
-
-
-def _check_truth(bundle: VerifiedBundle, older: Sequence[VerifiedBundle]) -> None:
-    """Raise SettingsError where a run has another truth than one of an older bundle on the same files.
-
-    One of the two was changed. Which one cannot be told here; the reason names both, for whoever merges.
+    Contributors cannot choose that number, unlike a date. What no commit brought is last.
     """
-    known = {run.test_files: (run.truth, first.name) for first in reversed(older) for run in first.runs.values()}
-    for name, run in bundle.runs.items():
-        truth, other = known.get(run.test_files, (run.truth, ""))
-        if run.test_files is not None and truth != run.truth:
-            raise SettingsError(
-                f"{name}: its truth is another than that of {other} on the same episodes and files; one of both was "
-                "changed after it was run; expected equal true pixels; predict episodes of both again (fsbench verify "
-                "FILE --predict 20)"
-            )
+    words = ["--first-parent", "-m", "--reverse", "--no-renames", "--diff-filter=A", "--name-only", "--relative"]
+    command = ["git", "-C", str(folder), "-c", "core.quotePath=false", "log", *words, "--format=%x01", "--"]
+    try:
+        log = subprocess.run([*command, f"*{ENDING}"], capture_output=True, timeout=60, check=True).stdout.decode(
+            errors="replace"
+        )
+    except (OSError, subprocess.SubprocessError):
+        log = ""
+    commits = [commit.splitlines() for commit in log.split("\x01")]
+    place = {name: number for number, names in reversed([*enumerate(commits)]) for name in names}
+    found = [file.relative_to(folder).as_posix() for file in folder.rglob(f"*{ENDING}")]
+    return sorted((place.get(name, len(commits)), name) for name in found)
 
 
-def _contradicting(bundles: Sequence[VerifiedBundle]) -> list[tuple[VerifiedBundle, str]]:
-    """List the bundles with a run that another has with other counts, and the reason, which names both.
-
-    The id is a hash of all that decides the counts. Which of the two was changed cannot be told here.
-    """
-    holders: dict[str, dict[str, str]] = {}
-    for bundle in bundles:
-        for name, run in bundle.runs.items():
-            holders.setdefault(name, {}).setdefault(run.record.counted, bundle.name)
-    found = []
-    for bundle in bundles:
-        for name, run in bundle.runs.items():
-            others = [other for counts, other in holders[name].items() if counts != run.record.counted]
-            if others:
-                reason = (
-                    f"{name}: {others[0]} has the same run with other counts; one of both was changed after it was "
-                    "run; remove that one; predict episodes of both again (fsbench verify FILE --predict 20)"
-                )
-                found.append((bundle, reason))
-                break
-    return found
-
-
-def _without_folders(text: str, copy: Path, name: str) -> str:
-    """Name the bundle in a message instead of the temporary folders that it was copied and unpacked to."""
-    return _TEMPORARY.sub("", text.replace(str(copy), name))
+def _read(folder: Path, listing: Listing, repeated: dict[str, int]) -> tuple[Listing, list[BoardRun]]:
+    """Read the runs of an unpacked bundle. Raises FsbenchError where one cannot be shown."""
+    runs = []
+    try:
+        for name in listing.runs:
+            record = read_bundled(folder / name, listing)
+            frame, protocol = record.episodes, record.protocol
+            if frame.is_empty():
+                raise RecordError(f"{name} has no episodes; expected a finished run")
+            truth = truth_sha256(frame, with_pixels=not protocol.view.counts_at_input_size)
+            statistics = protocol.statistics(frame, record.header).only(protocol.default_metrics)
+            runs.append(BoardRun(record, statistics, truth, min(repeated.get(name, 0), len(record.manifest.episodes))))
+            resolve_card(record, listing.card_of(record.run.identity.method.name))
+            all_notes([record])
+            for file in (CONFIG, PREDICTIONS):  # which many bundles together would fill a disk with
+                (folder / name / file).unlink(missing_ok=True)
+        comparable([run.record for run in runs])
+    except FsbenchError:
+        raise
+    except Exception as error:  # of a record that fits the schema and yet has no place in a table
+        raise SettingsError(f"it cannot be shown: {describe(error)}") from error
+    return listing, runs

@@ -7,18 +7,20 @@ from typing import Any
 from markupsafe import Markup
 
 from fsbench.base.files import write_text
-from fsbench.base.terminal import escape
+from fsbench.base.terminal import escape, one_line
 from fsbench.base.version import __version__
-from fsbench.pages.board.cite import cite_record
 from fsbench.pages.board.collect import Collection
-from fsbench.pages.board.ranking import groups_by_card
+from fsbench.pages.board.ranking import MARKS, groups_by_card
 from fsbench.pages.board.rows import Cell, Row, Test
-from fsbench.pages.board.scores import scores_table
 from fsbench.pages.look.theme import page_scripts, page_styles, template_environment
 from fsbench.protocols.reading import metric_named
+from fsbench.results import table
+from fsbench.results.rows.row import MEAN
 from fsbench.results.sheets.html import body_html, score_html
+from fsbench.results.sheets.latex import tex
 from fsbench.results.sheets.legend import support_set_notes
-from fsbench.results.table import Column, Form, score_cell
+from fsbench.results.table import Column, Form, Line, Table, score_cell
+from fsbench.results.tables.columns import known_costs
 
 OWN = Path(__file__).with_name("templates")
 
@@ -29,89 +31,70 @@ FILTERS = {
 }  # fmt: skip
 """Filters of rows besides the method's name: name in the address of the page -> words."""
 
-MARKS = {
-    "~": "some rows saw other episodes and are compared by the errors of both scores",
-    "†": "the ranked rows differ in the number of trials or in the backbone's data, which ranks do not account for",
-    "‡": "ranked among the rows of all groups (--rank-all)",
-    "°": "for these supports only",
-    "¹": "for these trainings only: a method was trained once",
-}
-"""Mark of a rank (`Rank.words`) -> its meaning."""
 
-
-class Pages:
-    """Writes the pages of a leaderboard. File names are made of hashes only, never of texts in a bundle.
+def write_pages(
+    folder: Path,
+    rows: Sequence[Row],
+    tests: Sequence[Test],
+    collection: Collection,
+    lines: Sequence[str],
+    comparisons: int,
+) -> None:
+    """Write the pages of a leaderboard. File names are made of hashes only, never of texts in a bundle.
 
     Args:
         folder: the folder of the leaderboard.
         rows: the rows of the leaderboard (methods), with their ranks.
         tests: the columns of the leaderboard (tests).
-        collection: all bundles: verified, refused and repeated ones.
+        collection: all bundles: shown, refused and repeated ones.
         lines: sentences about runs that are in two bundles, and about rows with equal counts.
         comparisons: number of tested pairs of rows for which p-values behind the ranks are corrected.
     """
+    environment = template_environment(OWN)
+    environment.finalize = _printable
+    environment.filters |= {
+        "score": lambda score, metric: score_html(score_cell(score), Column("", Form.SCORE, metric=metric)),
+        "body": lambda cell: body_html(_scores_table(cell)),
+    }
+    words = [(test.header.dataset, test.task, test.setting) for test in tests]
+    common = {
+        "styles": page_styles(OWN / "board.css"), "scripts": page_scripts(), "refused": (), "version": __version__,
+        "rows": rows, "tests": tests, "collection": collection, "lines": lines, "filter_values": filter_values,
+        "twins": {test.id for test, own in zip(tests, words, strict=True) if words.count(own) > 1},
+        "comparisons": comparisons, "mark_words": MARKS,
+    }  # fmt: skip
 
-    def __init__(
-        self,
-        folder: Path,
-        rows: Sequence[Row],
-        tests: Sequence[Test],
-        collection: Collection,
-        lines: Sequence[str],
-        comparisons: int,
-    ):
-        self.folder, self.rows, self.tests = folder, rows, tests
-        self.environment = template_environment(OWN)
-        self.environment.finalize = _printable
-        self.environment.filters |= {
-            "score": lambda score, metric: score_html(score_cell(score), Column("", Form.SCORE, metric=metric)),
-            "body": lambda cell: body_html(scores_table(cell)),
-            "printed": lambda text: escape(str(text), "\n\t"),
-        }
-        self.common = {
-            "styles": page_styles(OWN / "board.css"), "scripts": page_scripts(), "refused": (), "version": __version__,
-            "rows": rows, "tests": tests, "collection": collection, "lines": lines,
-            "filter_values": filter_values, "twins": _twins(tests), "comparisons": comparisons,
-            "mark_words": MARKS,
-            "support_sets": {test.id: _support_sets(rows, test) for test in tests},
-        }  # fmt: skip
+    def write(file: str, template: str, **values: Any) -> None:
+        write_text(folder / file, environment.get_template(template).render(**(common | values)))
 
-    def index(self) -> None:
-        """Write the leaderboard's main page with the table."""
-        ranked = [row for row in self.rows if any(cell.is_complete for cell in row.cells.values())]
-        columns = [test for test in self.tests if any(_is_complete(row, test) for row in ranked)]
-        groups = [
-            {"conditions": list(rows[0].card.conditions.items()), "rows": _sort_rows(rows, columns[0])}
-            for rows in groups_by_card(ranked).values()
-        ]
-        ranks = [cell.rank.words for row in ranked for cell in row.cells.values() if cell.rank]
-        choices = {name: sorted({filter_values(row)[name] for row in self.rows}) for name in FILTERS}
-        choices["trials"].sort(key=lambda number: (not number.isdecimal(), len(number), number))
-        self._write(
-            "index.html", "index.html", up="", groups=groups, filters=FILTERS, choices=choices, columns=columns,
-            incomplete=_incomplete(self.rows, self.tests),
-            marks={mark: words for mark, words in MARKS.items() if any(mark in rank for rank in ranks)},
-            datasets=sorted({str(test.header.dataset) for test in self.tests}),
-            scripts=page_scripts(*[OWN / "board.js"] * bool(columns)),
-        )  # fmt: skip
-
-    def row_pages(self) -> None:
-        """Write a page for each row (method) of the leaderboard."""
-        (self.folder / "rows").mkdir()
-        for row in self.rows:
-            self._write(f"rows/{row.id}.html", "row.html", up="../", row=row, record_entry=cite_record(row))
-
-    def bundles(self) -> None:
-        """Write the page of all bundles: shown, refused, or repeated."""
-        self._write("bundles.html", "bundles.html", up="")
-
-    def _write(self, file: str, template: str, **values: Any) -> None:
-        write_text(self.folder / file, self.environment.get_template(template).render(**(self.common | values)))
+    write("index.html", "index.html", up="", **_index(rows, tests))
+    write("bundles.html", "bundles.html", up="")
+    (folder / "rows").mkdir()
+    for row in rows:
+        write(f"rows/{row.id}.html", "row.html", up="../", row=row, record_entry=_cite(row))
 
 
-def _is_complete(row: Row, test: Test) -> bool:
-    """Return whether a row has all folds of a test."""
-    return test.id in row.cells and row.cells[test.id].is_complete
+def _index(rows: Sequence[Row], tests: Sequence[Test]) -> dict[str, Any]:
+    """Return what the template of the main page takes."""
+    ranked = [row for row in rows if any(cell.is_complete for cell in row.cells.values())]
+    columns = [test for test in tests if any(test.id in row.cells and row.cells[test.id].is_complete for row in ranked)]
+    ranks = "".join(cell.rank for row in ranked for cell in row.cells.values())
+    choices = {name: sorted({filter_values(row)[name] for row in rows}) for name in FILTERS}
+    choices["trials"].sort(key=lambda number: (not number.isdecimal(), len(number), number))
+    return {
+        "columns": columns,
+        "groups": [
+            {"conditions": list(of_group[0].card.conditions.items()), "rows": _sort_rows(of_group, columns[0])}
+            for of_group in groups_by_card(ranked).values()
+        ],
+        "incomplete": _incomplete(rows, tests),
+        "filters": FILTERS,
+        "choices": choices,
+        "marks": {mark: words for mark, words in MARKS.items() if mark in ranks},
+        "datasets": sorted({str(test.header.dataset) for test in tests}),
+        "support_sets": {test.id: _support_sets(rows, test) for test in tests},
+        "scripts": page_scripts(*[OWN / "board.js"] * bool(columns)),
+    }
 
 
 def _sort_rows(rows: Sequence[Row], test: Test) -> list[Row]:
@@ -129,11 +112,9 @@ def _incomplete(rows: Sequence[Row], tests: Sequence[Test]) -> list[tuple[Row, C
     """List the cells that lack folds, each with its row and whether the page has no other line of the row before."""
     found: list[tuple[Row, Cell, bool]] = []
     for row in sorted(rows, key=lambda row: (row.label, row.id)):
-        is_first = not any(cell.is_complete for cell in row.cells.values())
-        for cell in (row.cells[test.id] for test in tests if test.id in row.cells):
-            if not cell.is_complete:
-                found.append((row, cell, is_first))
-                is_first = False
+        lacking = [row.cells[test.id] for test in tests if test.id in row.cells and not row.cells[test.id].is_complete]
+        is_alone = len(lacking) == len(row.cells)
+        found += [(row, cell, is_alone and cell is lacking[0]) for cell in lacking]
     return found
 
 
@@ -144,20 +125,51 @@ def _support_sets(rows: Sequence[Row], test: Test) -> list[str]:
     return support_set_notes(scores[test.metric] for scores in shown if test.metric in scores)
 
 
-def _twins(tests: Sequence[Test]) -> set[str]:
-    """Return the ids of tests that differ from another one in their image lists or classes alone."""
-    words = [(test.header.dataset, test.task, test.setting) for test in tests]
-    return {test.id for test, own in zip(tests, words, strict=True) if words.count(own) > 1}
+def _scores_table(cell: Cell) -> Table:
+    """Return a table of the scores and costs of a row's runs on one test: a line for each fold, then their mean."""
+    records = {str(fold): [run.record for run in trainings] for fold, trainings in cell.folds.items()}
+    scores = {str(fold): of_fold for fold, of_fold in cell.scores_by_fold.items()}
+    costs = {fold: [record.run.cost for record in own] for fold, own in records.items()}
+    if cell.scores and len(records) > 1:
+        scores[MEAN], costs[MEAN] = cell.scores, [cost for own in costs.values() for cost in own]
+    shown = known_costs(costs.values())
+    metrics = [Column(metric, Form.FIGURE, metric=metric) for metric in cell.test.metrics]
+    names = [Column("runs", Form.NAME), Column("episodes (sha256)", Form.NAME)]
+    lines = []
+    for fold, of_fold in scores.items():
+        own = records.get(fold, [])
+        texts = ", ".join(record.run.id for record in own), own[0].manifest_sha256[:16] if own else ""
+        figures = [score_cell(of_fold.get(metric)) for metric in cell.test.metrics]
+        cells = [table.Cell(fold), *figures, *(each.cell(costs[fold]) for each in shown), *map(table.Cell, texts)]
+        lines.append(Line(cells, "method" if own else "mean"))
+    return Table([Column("fold"), *metrics, *(each.column for each in shown), *names], lines)
+
+
+def _cite(row: Row) -> str:
+    """Return a BibTeX entry for a row's runs, which are identified by the hash of their bundle."""
+    titles = sorted(cell.test.title for cell in row.cells.values())
+    more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+    listing = row.bundle.listing
+    fields = {
+        "title": f"{row.label}, {row.backbone}: records of {titles[0].replace(' · ', ', ')}{more}",
+        "year": row.finished[:4],
+        "howpublished": f"Bundle of {listing.made_by}, licence {listing.licence}",
+        "note": f"sha256 {row.bundle.sha256}",
+    }
+    values = {name: tex(one_line(text, 600)) for name, text in fields.items() if text}
+    lines = [f"  {name} = {{{value}}}," for name, value in values.items()]
+    # BibTeX counts the braces within a value, even escaped ones
+    lines = [line.replace(r"\{", r"\textbraceleft{}").replace(r"\}", r"\textbraceright{}") for line in lines]
+    return "\n".join([f"@misc{{fsbench-{row.id},", *lines, "}"])
 
 
 def filter_values(row: Row) -> dict[str, str]:
     """Return {name of a filter on the leaderboard (`FILTERS`): this row's value}."""
     card = row.card.entries
     values = {
-        "backbone": row.backbone, "year": row.year, "novel": card["novel_pixels"],
-        "supervision": card["supervision"], "saw": card["backbone_saw_test_images"],
-        "choice": card["checkpoint_choice"], "pretrained": card["backbone_data"], "trials": card["trials"],
-        "classes": card["saw_test_classes"],
+        "backbone": row.backbone, "year": row.year, "novel": card["novel_pixels"], "supervision": card["supervision"],
+        "saw": card["backbone_saw_test_images"], "choice": card["checkpoint_choice"],
+        "pretrained": card["backbone_data"], "classes": card["saw_test_classes"], "trials": card["trials"],
     }  # fmt: skip
     return {name: escape(value) for name, value in values.items()}
 

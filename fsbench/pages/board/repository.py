@@ -17,25 +17,16 @@ PLACES = {
 }
 """File of the suite -> where it stands in the repository."""
 
-CARD = "card.example.yaml"
-
 
 def write_repository(folder: Path) -> list[str]:
-    """Write the files of a new git repository for a leaderboard.
+    """Write the files of a new git repository for a leaderboard; return their paths, relative to the folder.
 
-    Args:
-        folder: a new or empty folder, or a fresh clone, which only holds .git.
-
-    Returns:
-        The files that were written, relative to the folder.
-
-    Raises:
-        SettingsError: the folder holds other files.
+    Raises SettingsError if the folder holds other files than the .git of a fresh clone.
     """
     if folder.is_file() or (folder.is_dir() and {path.name for path in folder.iterdir()} - {".git"}):
         raise SettingsError(f"{folder} holds something already; expected a new folder for the repository")
     texts = {place: (FILES / name).read_text().replace("@VERSION@", __version__) for name, place in PLACES.items()}
-    texts[CARD] = CHOICES
+    texts["card.example.yaml"] = CHOICES
     for place, text in texts.items():
         make_folder((folder / place).parent)
         write_text(folder / place, text)

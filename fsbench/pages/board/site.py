@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,12 @@ from fsbench.base.files import write_text
 from fsbench.base.files.folders import check_free, replacing_folder
 from fsbench.base.version import __version__
 from fsbench.pages.board.collect import Collection, collect
-from fsbench.pages.board.pages import Pages
+from fsbench.pages.board.pages import write_pages
 from fsbench.pages.board.ranking import rank_rows
 from fsbench.pages.board.rows import build_rows
 
 MARK = "fsbench-board.json"
 """File by which a folder is known to be a leaderboard."""
-
-LOG = "board.log"
 
 
 @dataclass(frozen=True)
@@ -43,25 +42,17 @@ def write_board(bundles: Path, out: Path, report: Callable[[str], None], rank_al
         SettingsError: the folder of bundles does not exist, or `out` holds other files.
     """
     place = Path(os.path.realpath(out))  # a symbolic link stays; its target is replaced
-    source = Path(os.path.realpath(bundles))
     check_free(place, MARK, "board")
-    if source.is_relative_to(place):
+    if Path(os.path.realpath(bundles)).is_relative_to(place):
         raise SettingsError(f"--out {out} holds the bundles; expected a folder of its own, such as site")
-    with replacing_folder(place, MARK, "board") as folder:
-        collection = collect(bundles, folder, report, besides=place)
+    with replacing_folder(place, MARK, "board") as folder, ExitStack() as unpacked:
+        collection = collect(bundles, folder, report, place, unpacked)
         rows, tests, lines = build_rows(collection.bundles)
-        comparisons = rank_rows(rows, tests, rank_all)
-        pages = Pages(folder, rows, tests, collection, lines, comparisons)
-        pages.index()
-        pages.row_pages()
-        pages.bundles()
-        write_text(folder / LOG, "".join(f"{line}\n" for line in _log(collection, lines)))
+        write_pages(folder, rows, tests, collection, lines, rank_rows(rows, tests, rank_all))
+        log = [f"shown: {bundle.name} sha256 {bundle.sha256}" for bundle in collection.bundles]
+        log += [f"refused: {name}: {reason}" for name, reason in collection.refused.items()]
+        log += [f"twice: {name} is the same file as {other}" for name, other in sorted(collection.twice.items())]
+        log += [f"twice: {line}" for line in lines]
+        write_text(folder / "board.log", "".join(f"{line}\n" for line in log))
         write_text(folder / MARK, json.dumps({"made by": f"fsbench {__version__}", "rows": len(rows)}) + "\n")
     return BoardSummary(len(rows), collection, lines)
-
-
-def _log(collection: Collection, lines: list[str]) -> list[str]:
-    shown = [f"shown: {bundle.name} sha256 {bundle.sha256}" for bundle in collection.bundles]
-    refused = [f"refused: {bundle.name}: {bundle.reason}" for bundle in collection.refused]
-    twice = [f"twice: {name} is the same file as {other}" for name, other in sorted(collection.twice.items())]
-    return [*shown, *refused, *twice, *(f"twice: {line}" for line in lines)]

@@ -20,7 +20,6 @@ from fsbench.data.batch import EpisodeBatch
 from fsbench.data.episodes.evaluation_order import evaluation_order
 from fsbench.networks.backbones.base import share_passes
 from fsbench.protocols.loop import Answerer
-from fsbench.protocols.test import Test
 from fsbench.records.asked_alone import Tally, ask_alone, check_asked_alone, episodes_to_ask
 from fsbench.records.counts import to_frame
 from fsbench.records.journal import Journal
@@ -68,7 +67,7 @@ class Evaluation:
     shown: Collection[int] = ()
 
     @cached_property
-    def answered_by(self) -> Answering[Test]:
+    def answered_by(self) -> Answering:
         """The test with the method that predicts this process's share of the episodes."""
         return _answering(self.experiment, self.trainer)
 
@@ -97,7 +96,7 @@ class Evaluation:
             return Tally()
         return in_each_process(self.trainer, partial(_ask_alone, self.trainer, self.answered_by, self.asked))
 
-    def begin(self, around: Callable[[], AbstractContextManager[Any]] = nullcontext) -> Share[Test]:
+    def begin(self, around: Callable[[], AbstractContextManager[Any]] = nullcontext) -> Share:
         """Predict the episodes `Evaluation.asked` one by one, then return the episodes that are still to be evaluated.
 
         Args:
@@ -251,7 +250,7 @@ class _Part:
         self.spared += network.spared_seconds - spared
         self.kernels |= kernels
 
-    def end(self, share: Share[Test], loading: float) -> Record | None:
+    def end(self, share: Share, loading: float) -> Record | None:
         """Make the record; `loading` are the seconds that all have waited for batches."""
         seconds = self.seconds + self.spared + loading if share.numbers else None
         with self.evaluation.directory.logged():
@@ -264,7 +263,7 @@ def _leave(experiment: Experiment, numbers: Sequence[int]) -> None:
     data.done = frozenset(episode.number for episode in data.manifest.episodes).difference(numbers)
 
 
-def _answering(experiment: Experiment, trainer: L.Trainer) -> Answering[Test]:
+def _answering(experiment: Experiment, trainer: L.Trainer) -> Answering:
     """Return the run's test with its method, which answers this process's share of the episodes."""
     data, method, precision = experiment.data, experiment.method, trainer.precision_plugin
 
@@ -290,7 +289,7 @@ def _answering(experiment: Experiment, trainer: L.Trainer) -> Answering[Test]:
     )
 
 
-def _ask_alone(trainer: L.Trainer, answered_by: Answering[Test], asked: Sequence[int]) -> Tally:
+def _ask_alone(trainer: L.Trainer, answered_by: Answering, asked: Sequence[int]) -> Tally:
     """Ask episodes alone, each of a fresh copy of the method; every rank takes part, and gets all answers."""
     alone = ask_alone(answered_by, asked)
     if trainer.world_size == 1:
@@ -308,7 +307,7 @@ def _showing(evaluation: Evaluation) -> Callable[[Any], Iterable[Any]]:
     return iter
 
 
-def _cost(evaluation: Evaluation, share: Share[Test], seconds: float | None, peak_mib: float | None) -> Cost:
+def _cost(evaluation: Evaluation, share: Share, seconds: float | None, peak_mib: float | None) -> Cost:
     """Return what this start's evaluation took; `peak_mib` is None if others ran in the same process."""
     method, way = evaluation.experiment.method, evaluation.experiment.data.test.way
     cache = method.backbone.cache

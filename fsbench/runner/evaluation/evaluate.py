@@ -157,7 +157,7 @@ def evaluate(
 
 
 def _evaluate_rest(
-    answered_by: Answering[Test], journal: Journal, model: Any, asked: Sequence[int], progress: bool
+    answered_by: Answering, journal: Journal, model: Any, asked: Sequence[int], progress: bool
 ) -> tuple[float | None, WentOn | None]:
     """Evaluate the episodes that an interrupted evaluation has left, all where there was none.
 
@@ -194,7 +194,7 @@ ASKED_AGAIN = math.ceil(math.log(1 - SURE) / math.log(1 - SHARE))
 """Finished episodes that are asked again for it, 23: (1 - SHARE) ** 23 is 4.6 %; where there are fewer, all of them."""
 
 
-def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[int], code: str) -> WentOn:
+def _check_alike(answered_by: Answering, journal: Journal, done: Sequence[int], code: str) -> WentOn:
     """Ask finished episodes again, all where the code has changed, else one drawn of each of `ASKED_AGAIN` parts.
 
     Raises SettingsError unless the model answers them as it did; what is done stays.
@@ -222,7 +222,7 @@ def _check_alike(answered_by: Answering[Test], journal: Journal, done: Sequence[
     return WentOn(episodes=len(done), asked_again=len(chosen), code=state)
 
 
-def _answer_by_function(model: Any, test: Test, name: str) -> Answering[Test]:
+def _answer_by_function(model: Any, test: Test, name: str) -> Answering:
     """Return a test that a function answers, one episode after the other."""
     if not callable(model):
         raise SettingsError(

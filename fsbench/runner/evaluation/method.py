@@ -34,7 +34,7 @@ OPTIONS = ("image_size", "workers", "device", "input_resize")
 @apart_from_program()
 def answer_by_method(
     method: Any, test: Test, name: str, **options: Any
-) -> tuple[Answering[Test], tuple[int | None, int | None], list[Any]]:
+) -> tuple[Answering, tuple[int | None, int | None], list[Any]]:
     """Prepare a method object for a test that it is to predict.
 
     Args:

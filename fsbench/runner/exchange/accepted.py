@@ -21,16 +21,10 @@ def accept_runs(records: Sequence[Record], folder: Path, say: Callable[[str], No
 
     A run supersedes other runs of the same methods on the same fold, data set, protocol, ways and shots, which were
     accepted before the test or the method's settings changed. Nothing is written before it is known that all superseded
-    runs may be removed.
-
-    Args:
-        records: finished runs.
-        folder: the folder of accepted runs, which may also hold runs of other methods and tests.
-        say: called with a line of text for each run that is added or removed.
+    runs may be removed. `say` is called with a line of text for each run that is added or removed.
 
     Raises:
-        RecordError: a new or an accepted run is damaged, one of its files is a symbolic link, or two runs have the same
-            name.
+        RecordError: as `run_contents`, for a new or an accepted run.
         SettingsError: a folder that would be replaced or removed holds a file that fsbench did not write.
     """
     contents = run_contents(records, predictions=False)

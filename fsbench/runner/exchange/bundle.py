@@ -2,10 +2,9 @@
 
 It holds a folder for each run, named by its id, with run.json, episodes.parquet, manifest.jsonl and config.yaml, where
 asked for predictions.parquet, and `bundle.json`: the format, a card of each method, the licence of the results, and the
-sha256 of every file. Of the absolute paths in config.yaml only the last part is kept.
+names of the runs. Each run has its own seal. Of paths in config.yaml that lead elsewhere only the last part is kept.
 """
 
-import hashlib
 import json
 import re
 import shlex
@@ -14,7 +13,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
@@ -25,20 +23,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fsbench.base.errors import RecordError, SettingsError, near_path
 from fsbench.base.files import load_yaml, parse_json, read_bytes, replacing
 from fsbench.base.files.archives import open_zip
-from fsbench.base.files.opening import LIMITS, MIB, in_units
+from fsbench.base.files.opening import LIMITS, MIB
 from fsbench.base.files.validation import first_problem
-from fsbench.base.statements import Statement
 from fsbench.records.card import Card
 from fsbench.records.predictions import FILE as PREDICTIONS
-from fsbench.records.predictions import read_predictions
-from fsbench.records.record import Record
+from fsbench.records.record import COUNTS, MANIFEST, Record
 from fsbench.records.run import Name
+from fsbench.records.run_directory import COMPLETE
 
 LISTING, CONFIG = "bundle.json", "config.yaml"
 RUN_FILES = {
-    "run.json": "record",
-    "episodes.parquet": "counts",
-    "manifest.jsonl": "manifest",
+    COMPLETE: "record",
+    COUNTS: "counts",
+    MANIFEST: "manifest",
     CONFIG: "settings",
     PREDICTIONS: "predictions",
 }
@@ -48,28 +45,28 @@ MOST_RUNS = 1000
 MOST_BYTES = 4096 * MIB
 """Largest contents of a bundle."""
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
-_Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_RunName = Annotated[str, Field(pattern=f"^{_NAME.pattern}$")]
 
 
 class Listing(BaseModel):
     """Content of bundle.json, the list of the runs in a bundle (a file of runs to publish).
 
     Attributes:
-        format: 2, the number of the file format; a bundle of another format is refused.
+        format: 3, the number of the file format; a bundle of another format is refused.
         made_by: name and version of the program that wrote the bundle.
         licence: SPDX name of the licence of the results.
         cards: {method: its card}; a card states how the method was trained and what labels it is given.
-        runs: {name of a run: {name of a file: hash of its content}}.
+        runs: names of the runs, each a folder in the bundle.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[2]
+    format: Literal[3]
     made_by: Annotated[str, Field(max_length=100)]
     licence: Annotated[str, Field(min_length=1, max_length=200)]
     cards: Annotated[dict[Name, Card], Field(min_length=1, max_length=MOST_RUNS)]
-    runs: Annotated[dict[str, dict[str, _Sha256]], Field(min_length=1, max_length=MOST_RUNS)]
+    runs: Annotated[tuple[_RunName, ...], Field(min_length=1, max_length=MOST_RUNS)]
 
     def card_of(self, method: str) -> Card:
         """Return a method's card. Raises RecordError if the bundle has none."""
@@ -81,30 +78,6 @@ class Listing(BaseModel):
         return card
 
 
-@dataclass(frozen=True)
-class StatedListing:
-    """The list in a bundle (a file of runs to publish) together with the runs, to check the list against them."""
-
-    listing: Listing
-    records: Sequence[Record]
-
-
-def _cards_alone(by: StatedListing) -> Iterator[str]:
-    methods = {record.run.identity.method.name for record in by.records}
-    if alone := sorted(by.listing.cards.keys() - methods):
-        yield f"there is a card of {alone[0]}, but no run of it"
-
-
-STATEMENTS: Mapping[str, Statement[StatedListing]] = {
-    "format": Statement("the formats that this version reads: 2"),
-    "made_by": Statement("believed: no result follows from it"),
-    "licence": Statement("believed: whoever hands in says so"),
-    "cards": Statement("the methods of the runs, each of which has one; and its record, see the card", _cards_alone),
-    "runs": Statement("the files that are there, their sha256, and the id in each run.json"),
-}
-"""Entry of bundle.json -> what it is held against."""
-
-
 def write_bundle(
     records: Sequence[Record],
     cards: Mapping[str, Card],
@@ -113,7 +86,7 @@ def write_bundle(
     out: Path,
     predictions: bool = False,
 ) -> list[str]:
-    """Write finished runs to a bundle (one file to publish); equal runs, cards and licence give equal files.
+    """Write finished runs to a bundle, and return their ids; equal runs, cards and licence give equal files.
 
     Args:
         records: finished runs.
@@ -123,21 +96,22 @@ def write_bundle(
         out: file to write.
         predictions: whether to include the predictions that runs kept.
 
-    Returns:
-        The ids of the runs.
-
     Raises:
-        RecordError: a run, or its predictions if included, is damaged; one of its files is a symbolic link, which could
-            expose another file of this machine; or two runs have the same id.
+        RecordError: as `run_contents`.
         SettingsError: a method has no card, or a card no method.
     """
-    _check_cards(records, cards)
+    methods = {record.run.identity.method.name for record in records}
+    if methods != cards.keys():
+        lacking = ", ".join(sorted(methods - cards.keys()))
+        found = f"no card of {lacking}" if lacking else f"a card of {', '.join(sorted(cards.keys() - methods))}"
+        raise SettingsError(
+            f"there is {found}; expected one of each method of the runs ({', '.join(sorted(methods))}): "
+            "--card METHOD=FILE for each"
+        )
     contents = run_contents(records, predictions)
-    hashes = {
-        name: {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
-        for name, files in contents.items()
-    }
-    listing = Listing(format=2, made_by=made_by, licence=licence, cards=dict(sorted(cards.items())), runs=hashes)
+    listing = Listing(
+        format=3, made_by=made_by, licence=licence, cards=dict(sorted(cards.items())), runs=tuple(contents)
+    )
     with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, LISTING, listing.model_dump_json(indent=2, exclude_unset=True).encode() + b"\n")
         for name, files in contents.items():
@@ -149,22 +123,16 @@ def write_bundle(
 def run_contents(records: Sequence[Record], predictions: bool) -> dict[str, dict[str, bytes]]:
     """Return {name of a run: {file name: content}} for the files that a bundle of runs holds.
 
-    Args:
-        records: finished runs.
-        predictions: whether to include the predictions that runs kept.
-
-    Raises:
-        RecordError: a run is damaged, one of its files is a symbolic link, or two have the same name.
+    Raises RecordError if a run is damaged, two have the same name, or a file is a link to what may be private.
     """
     contents: dict[str, dict[str, bytes]] = {}
     for record in sorted(records, key=lambda record: record.run.id):
         name = record.run.id
-        if name in contents or not _ID.fullmatch(name):
+        if name in contents or not _NAME.fullmatch(name):
             reason = "is there twice" if name in contents else "is no name of a run"
             raise RecordError(f"the run {name} in {record.path} {reason}; expected runs with names of their own")
-        record.every_episode, record.manifest  # noqa: B018 - both are checked as they are read
-        if predictions:
-            read_predictions(record)  # checked as it is read
+        record.check_files()
+        record.scores  # noqa: B018 - the counts are checked as they are read
         kinds = {file: kind for file, kind in RUN_FILES.items() if predictions or file != PREDICTIONS}
         linked = [file for file in kinds if (record.path / file).is_symlink()]
         if linked:
@@ -175,32 +143,32 @@ def run_contents(records: Sequence[Record], predictions: bool) -> dict[str, dict
             file: read_bytes(record.path / file, kind) for file, kind in kinds.items() if (record.path / file).is_file()
         }
         if CONFIG in contents[name]:
-            values = _without_folders(load_yaml(record.path / CONFIG))
-            if not isinstance(values, dict):
-                raise RecordError(f"{record.path / CONFIG} holds no settings; expected what a run wrote; remove it")
-            contents[name][CONFIG] = yaml.safe_dump(values, sort_keys=False).encode()
+            contents[name][CONFIG] = config_without_folders(record.path / CONFIG)
     return contents
 
 
-def _check_cards(records: Sequence[Record], cards: Mapping[str, Card]) -> None:
-    """Raise SettingsError unless each method has a card and each card a method."""
-    methods = {record.run.identity.method.name for record in records}
-    if methods != cards.keys():
-        lacking = ", ".join(sorted(methods - cards.keys()))
-        found = f"no card of {lacking}" if lacking else f"a card of {', '.join(sorted(cards.keys() - methods))}"
-        raise SettingsError(
-            f"there is {found}; expected one of each method of the runs ({', '.join(sorted(methods))}): "
-            "--card METHOD=FILE for each"
-        )
+def config_without_folders(file: Path) -> bytes:
+    """Return the text of a config.yaml in which a path that leads elsewhere is its last part alone.
+
+    Where files stand on a machine is private, and a bundle of somebody else's names no place of this machine.
+    """
+    try:
+        values = load_yaml(file)
+    except (OSError, ValueError):
+        values = None
+    if not isinstance(values, dict):
+        raise RecordError(f"{file} holds no settings; expected what a run wrote; remove it")
+    return yaml.safe_dump(_without_folders(values), sort_keys=False).encode()
 
 
 def _without_folders(values: Any) -> Any:
-    """Return plain values in which every absolute path is its last part: where files stand on a machine is private."""
     if isinstance(values, dict):
         return {key: _without_folders(value) for key, value in values.items()}
     if isinstance(values, list):
         return [_without_folders(value) for value in values]
-    return PurePosixPath(values).name if isinstance(values, str) and values.startswith(("/", "~")) else values
+    if isinstance(values, str) and (values.startswith(("/", "~")) or ".." in PurePosixPath(values).parts):
+        return PurePosixPath(values).name
+    return values
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -213,22 +181,15 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 def unpack(bundle: Path) -> Iterator[tuple[Path, Listing]]:
     """Unpack a bundle, which need not be trusted, to a temporary folder that exists within the block.
 
-    Yields:
-        The folder, with a folder for each run in it, and the list of contents. File hashes have been checked against
-        the list.
-
-    Raises:
-        RecordError: the file is no bundle, or has file names or sizes that are not allowed; then nothing was unpacked.
+    Yields the folder, with a folder for each run in it, and the list of contents. Raises RecordError if the file is no
+    bundle, or has file names or sizes that are not allowed.
     """
     with TemporaryDirectory(prefix="fsbench-bundle-") as folder:
         with _open(bundle) as (archive, listing):
-            for run, files in listing.runs.items():
+            for run in listing.runs:
                 (Path(folder) / run).mkdir()
-                for file, sha256 in files.items():
-                    content = _read_entry(archive, f"{run}/{file}")
-                    if hashlib.sha256(content).hexdigest() != sha256:
-                        raise ValueError(f"{run}/{file} has another sha256 than {LISTING} says: it was changed")
-                    (Path(folder) / run / file).write_bytes(content)
+            for name in archive.namelist():  # of runs that were listed, and the listing
+                (Path(folder) / name).write_bytes(_read_entry(archive, name))
         yield Path(folder), listing
 
 
@@ -262,17 +223,22 @@ def _open(bundle: Path) -> Iterator[tuple[zipfile.ZipFile, Listing]]:
         )
     try:
         with open_zip(bundle, "bundle") as archive:
+            entries = {entry.filename: entry for entry in archive.filelist}
+            if len(entries) < len(archive.filelist):
+                raise ValueError("it has one of its files twice")
             if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in archive.filelist):
                 raise ValueError("it is compressed in a way whose result has no bound")
-            listing = _read_listing(archive)
-            kinds = {f"{run}/{file}": RUN_FILES[file] for run, files in listing.runs.items() for file in files}
-            names = sorted({LISTING, *kinds})
-            if (found := sorted(archive.namelist())) != names:
-                wrong = next(iter(sorted({*found} ^ {*names})), "one of them twice")
-                raise ValueError(f"{LISTING} lists other files than it has: {wrong[:200]!a}")
-            sizes = {name: archive.getinfo(name).file_size for name in kinds}
-            large = [name for name, size in sizes.items() if size > LIMITS[kinds[name]]]
-            if large or sum(sizes.values()) > MOST_BYTES:
+            if LISTING not in entries or entries[LISTING].file_size > LIMITS["record"]:
+                raise ValueError(f"it has no {LISTING}, or a larger one than any bundle")
+            listing = _listing(_read_entry(archive, LISTING))
+            kinds = {f"{run}/{file}": kind for run in listing.runs for file, kind in RUN_FILES.items()}
+            kinds[LISTING] = "record"
+            if odd := [name for name in entries if name not in kinds]:
+                raise ValueError(f"it has {odd[0][:200]!a}, which no bundle has, or whose run {LISTING} does not name")
+            if missing := {f"{run}/{file}" for run in listing.runs for file in NEEDED}.difference(entries):
+                raise ValueError(f"it lacks {min(missing)}")
+            large = [name for name, entry in entries.items() if entry.file_size > LIMITS[kinds[name]]]
+            if large or sum(entry.file_size for entry in entries.values()) > MOST_BYTES:
                 what = f"{large[0]!a} has" if large else "its files have"
                 raise ValueError(f"{what} more than a bundle's files have")
             yield archive, listing
@@ -288,25 +254,16 @@ def _read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
         return file.read(archive.getinfo(name).file_size)
 
 
-def _read_listing(archive: zipfile.ZipFile) -> Listing:
-    """Read the listing of a bundle; raises ValueError where it has none, or another than a bundle has."""
-    if LISTING not in archive.namelist():
-        raise ValueError(f"it has no {LISTING}")
-    if (size := archive.getinfo(LISTING).file_size) > LIMITS["record"]:
-        raise ValueError(f"{LISTING} has {in_units(size)}, more than any has")
+def _listing(content: bytes) -> Listing:
+    """Read the content of bundle.json; raises ValueError for another than a bundle has."""
+    values: Any = None
     try:
-        values: Any = parse_json(_read_entry(archive, LISTING))
-    except ValueError as error:
-        raise ValueError(f"{LISTING}: {error}") from error
-    try:
+        values = parse_json(content)
         listing = Listing.model_validate_json(json.dumps(values))
     except ValidationError as error:
         raise ValueError(f"{LISTING}: {first_problem(error, values)}") from None
-    for run, files in listing.runs.items():
-        if not _ID.fullmatch(run):
-            raise ValueError(f"{LISTING} has a run named {run[:200]!a}")
-        if unknown := [file for file in files if file not in RUN_FILES]:
-            raise ValueError(f"{LISTING} names {unknown[0][:200]!a}, which no bundle has")
-        if missing := [file for file in NEEDED if file not in files]:
-            raise ValueError(f"the run {run} lacks {missing[0]}")
+    except ValueError as error:
+        raise ValueError(f"{LISTING}: {error}") from error
+    if len({*listing.runs}) < len(listing.runs):
+        raise ValueError(f"{LISTING} names a run twice")
     return listing

@@ -7,6 +7,7 @@ from fsbench.base.errors import RecordError
 from fsbench.protocols.test import Test
 from fsbench.records.counts import to_frame
 from fsbench.records.predictions import StoredPredictions
+from fsbench.records.record import MANIFEST
 from fsbench.results.measuring.recount import input_resolution
 from fsbench.runner.config.tests import open_manifest
 from fsbench.scores.answers import SegmentationAnswer
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataAtHand:
-    """The user's copy of a data set, against which a record's predictions are counted again.
-
-    Attributes:
-        root: folder of the data set.
-        dataset: name of the data set, instead of the one that the run's episodes name; None for that one.
-    """
+    """The user's copy of a data set: its folder, and its name if it is not the one that the run's episodes name."""
 
     root: str
     dataset: str | None = None
@@ -32,43 +28,23 @@ class DataAtHand:
 def differing_episodes(stored: StoredPredictions, data: DataAtHand) -> list[int]:
     """Return the numbers of episodes whose counts in a record do not follow from its stored predictions.
 
-    Args:
-        stored: the predictions of a segmentation run, which need not be trusted.
-        data: the data that the run was tested on.
-
     Raises:
-        DataError: the data cannot be read.
-        SettingsError: the name of the data set is not known.
-        RecordError: the episodes do not belong to these data, or a prediction cannot be decoded or has a wrong size.
+        DataError, SettingsError: the data cannot be read, or have no such test.
+        RecordError: a prediction cannot be decoded, or has another size than the data give.
     """
-    # spared until it is needed
-    import polars as pl
-
     record = stored.record
     side = input_resolution(record) if record.protocol.view.counts_at_input_size else None
-    test = open_manifest(record.path / "manifest.jsonl", data.dataset, data.root, image_size=side)
-    counted, stated = count_again(stored, test), record.every_episode.sort("episode", "slot")
-    absent = [name for name in counted.columns if name not in stated.columns]
-    if absent:
-        raise RecordError(f"the counts have no column {absent[0]}; expected the counts of a finished run")
-    same = [counted[name].eq_missing(stated[name].cast(kind, strict=False)) for name, kind in counted.schema.items()]
-    is_same = pl.DataFrame(dict(zip(counted.columns, same, strict=True))).select(pl.all_horizontal(pl.all()))
-    return sorted(set(counted["episode"].filter(~is_same.to_series()).to_list()))
+    test = open_manifest(record.path / MANIFEST, data.dataset, data.root, image_size=side)
+    counted = count_again(stored, test)
+    recorded = record.every_episode.select(counted.columns).cast(counted.schema).sort("episode", "slot")
+    rows = zip(counted.rows(), recorded.rows(), counted["episode"], strict=True)
+    return sorted({episode for now, then, episode in rows if now != then})
 
 
 def count_again(stored: StoredPredictions, test: Test) -> "pl.DataFrame":
-    """Count a run's stored predictions again, against the truth of its test.
+    """Count a run's stored predictions, masks at the size at which pixels were counted, against the truth of its test.
 
-    Args:
-        stored: masks at the size at which pixels were counted.
-        test: the run's test.
-
-    Returns:
-        The count table that the run has if its counts follow from its predictions.
-
-    Raises:
-        DataError: a label map of the data cannot be read.
-        RecordError: a prediction cannot be decoded, or has another size than the data give.
+    Returns the count table that the run has if its counts follow from its predictions; raises as `differing_episodes`.
     """
     frame, rows = stored.record.every_episode, []
     failed = set(frame["episode"].filter(frame[FAILED]).to_list()) if FAILED in frame.columns else set()

@@ -65,10 +65,10 @@ def agreement(episodes: int, sample: int) -> str:
     >>> agreement(1000, 20)
     '20 of 1000 episodes agree: with 95 % certainty fewer than 14 % of the episodes differ (at most 137)'
     >>> agreement(30, 30)
-    'all 30 episodes agree'
+    '30 of 30 episodes agree'
     """
     if sample == episodes:
-        return f"all {episodes} episodes agree"
+        return f"{episodes} of {episodes} episodes agree"
     most = most_differing(episodes, sample)
     tenths = 1000 * most // episodes + 1
     percent = f"{tenths / 10:.1f}" if tenths < 10 else str(100 * most // episodes + 1)

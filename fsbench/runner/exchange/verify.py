@@ -1,31 +1,31 @@
-"""Verify a bundle: its files, its scores from the counts, its episodes from the official ones, its predictions."""
+"""Verify a bundle: the seals of its runs, their counts and scores, and, of some episodes, the predictions.
 
-from collections.abc import Iterator, Mapping
+A seal tells accidents. That a method predicted what a run counts is shown by repeated episodes alone. A note beside a
+bundle keeps how many were repeated; who keeps the note vouches for it.
+"""
+
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
-from fsbench.base.statements import contradicted
-from fsbench.records.card import ENTRIES, resolve_card
-from fsbench.records.grouping import comparable
-from fsbench.records.predictions import FILE as PREDICTIONS
+from fsbench.base.files import load_yaml, read_json, write_text
+from fsbench.records.counts import named_rows
 from fsbench.records.predictions import read_predictions
-from fsbench.records.record import Record, read_record
-from fsbench.runner.exchange.bundle import STATEMENTS, Listing, StatedListing, unpack
+from fsbench.records.record import COUNTS, MANIFEST, Record, read_record
+from fsbench.records.run import Count
+from fsbench.runner.config.merge import full_key, value_at
+from fsbench.runner.exchange.bundle import CONFIG, Listing, config_without_folders, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
 from fsbench.runner.exchange.sample import agreement, sample_episodes
 
-Status = Literal["ok", "failed", "not checked"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Result, in words, of a check of a run in a bundle; of a check of the whole bundle if `run` is None."""
-
-    run: str | None
-    status: Status
-    what: str
+ROOT = "data.dataset.root"
+"""Setting of a run that says where its data are."""
 
 
 @dataclass(frozen=True)
@@ -33,170 +33,192 @@ class Repetition:
     """How a random sample of a run's episodes is predicted again, to verify it.
 
     Attributes:
-        episodes: number of episodes to draw for each run.
+        episodes: number of episodes to draw for each run; 0 to repeat none.
         seed: random seed of the draw; use a new one that the bundle's maker could not foresee.
         settings: {dotted key: value} that say where data and weights are on this machine.
         checkpoint: file with the weights of the runs that trained.
     """
 
-    episodes: int
-    seed: str
+    episodes: int = 0
+    seed: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What was found out about a run in a bundle: why it failed ("" if it did not), or sentences on what was checked.
+
+    `repeated` of its `episodes` were predicted again, all with the counts of the record.
+    """
+
+    failure: str = ""
+    lines: tuple[str, ...] = ()
+    episodes: int = 0
+    repeated: int = 0
+
+
 def verify(
     bundle: Path, repetition: Repetition | None = None, data: DataAtHand | None = None
-) -> tuple[Listing, list[Finding]]:
-    """Check a bundle of runs: files, records, scores, and its predictions if possible.
+) -> tuple[Listing, dict[str, Verdict]]:
+    """Check a bundle of runs: seals, counts and scores, and its predictions if possible.
 
     Args:
         bundle: the file.
-        repetition: how some episodes are predicted again; None to leave this out, as without weights.
+        repetition: how some episodes are predicted again; None to leave this out.
         data: the user's data, against which stored predictions made elsewhere are counted again; None to leave this
             out.
 
     Returns:
-        The list of contents with the methods' cards, and the results of the checks in the order of the runs.
+        The list of contents with the methods' cards, and {name of a run: what was found out}.
 
     Raises:
-        RecordError: the file is no bundle, or was changed after it was made.
+        RecordError: the file is no bundle.
     """
     with unpack(bundle) as (folder, listing):
-        return listing, verify_unpacked(folder, listing, repetition, data)
+        return listing, {run: _verdict(folder / run, listing, repetition or Repetition(), data) for run in listing.runs}
 
 
-def verify_unpacked(
-    folder: Path, listing: Listing, repetition: Repetition | None = None, data: DataAtHand | None = None
-) -> list[Finding]:
-    """Check the runs of a bundle that was unpacked into `folder`; the other arguments are those of `verify`."""
-    findings = [Finding(None, "ok", "every file has the sha256 that is listed")]
-    sound: list[Record] = []
-    for name in listing.runs:
-        findings += _verify_run(name, folder / name, listing, repetition, data, sound)
+def read_bundled(folder: Path, listing: Listing) -> Record:
+    """Read a run of an unpacked bundle. Raises FsbenchError unless its seal holds and its scores can be computed."""
+    record = read_record(folder)
+    if record is None or record.run.id != folder.name:
+        raise RecordError(f"run.json is of another run: {record and record.run.id}; expected that of {folder.name}")
+    record.check_files()
+    listing.card_of(record.run.identity.method.name)
+    record.scores  # noqa: B018 - the counts are checked as they are read
+    return record
+
+
+def _verdict(folder: Path, listing: Listing, repetition: Repetition, data: DataAtHand | None) -> Verdict:
     try:
-        comparable(sound)
-    except RecordError as error:
-        findings.append(Finding(None, "failed", str(error).replace(f"{folder}/", "")))
-    if len(sound) == len(listing.runs):
-        lines = contradicted(STATEMENTS, StatedListing(listing, sound))
-        findings += [Finding(None, "failed", line) for line in lines]
-    return findings
-
-
-def _verify_run(
-    name: str,
-    folder: Path,
-    listing: Listing,
-    repetition: Repetition | None,
-    data: DataAtHand | None,
-    sound: list[Record],
-) -> Iterator[Finding]:
-    """Yield the findings about a run; it joins `sound` where its counts keep their identities."""
-    try:
-        record = read_record(folder)
-        assert record is not None
-        if record.run.id != name:
-            raise RecordError(f"run.json is that of {record.run.id}")
-        record.every_episode  # noqa: B018  (reads and checks them)
-        sound.append(record)
-        number = len(record.manifest.episodes)
-        yield Finding(name, "ok", f"{number} episodes are complete, and their counts agree with each other")
-        yield Finding(name, "ok", f"{len(record.scores)} scores follow from the counts")
-        yield _protocol(name, record)
-        yield from _card(name, record, listing)
-        yield from _stored_predictions(name, record)
+        record = read_bundled(folder, listing)
+        number, header = len(record.manifest.episodes), record.header
+        values = {name: "not defined" if isnan(value) else f"{value:.2f}" for name, value in record.scores.items()}
+        lines = [
+            f"sealed; scores from the counts of {number} episodes, by protocol {header.protocol} version "
+            f"{header.version}: {', '.join(f'{name} {value}' for name, value in values.items())}"
+        ]
         if record.run.handed_in:
-            yield _handed_in_counts(name, record, data)
+            lines.append(_count_again(record, data))
+        repeated, why_not = _repeat(record, repetition)
     except FsbenchError as error:
-        yield Finding(name, "failed", str(error).replace(f"{folder}/", ""))
-        return
-    except Exception as error:  # of a record that fits the schema and yet is none: the others are verified
-        yield Finding(name, "failed", f"it cannot be verified: {describe(error)}")
-        return
-    yield _predictions(name, record, repetition)
+        return Verdict(_without_folder(error, folder))
+    except Exception as error:  # of a record that fits the schema and yet is none: the others are checked
+        return Verdict(f"it cannot be checked: {describe(error)}")
+    words = agreement(number, repeated) if repeated else f"0 of {number}, because {why_not}"
+    return Verdict("", (*lines, f"repeated: {words}"), number, repeated)
 
 
-def _protocol(name: str, record: Record) -> Finding:
-    counted = "" if record.header.is_official else "the episodes are not the protocol's; counted by "
-    return Finding(name, "ok", f"{counted}protocol {record.header.protocol} version {record.header.version}")
+def _without_folder(error: Exception, folder: Path) -> str:
+    """Return an error in words, without the temporary folder that a bundle was unpacked to."""
+    words = user_message(error) if isinstance(error, FsbenchError) else describe(error)
+    return words.replace(f"{folder}/", "").replace(f"{folder.parent}/", "")
 
 
-def _card(name: str, record: Record, listing: Listing) -> Iterator[Finding]:
-    """Say which entries of the card of a run's method its record shows."""
-    card = resolve_card(record, listing.card_of(record.run.identity.method.name))
-    by_kind: dict[str, list[str]] = {"follow from the record": [], "stated": [], "unknown": []}
-    for entry in ENTRIES:
-        kind = "stated" if entry in card.stated else "follow from the record"
-        by_kind["unknown" if getattr(card, entry) is None else kind].append(entry.replace("_", " "))
-    words = "; ".join(f"{kind}: {', '.join(entries)}" for kind, entries in by_kind.items() if entries)
-    yield Finding(name, "ok", f"the card is complete ({words})")
+def _check_rows(record: Record) -> None:
+    """Raise RecordError unless the counts have each episode once: else repeated ones say nothing of the scores."""
+    names, rows = named_rows(record.manifest)
+    if record.every_episode.select(names).rows() != rows:
+        raise RecordError(f"{COUNTS} has other rows than the episodes of {MANIFEST}; expected each once; run it again")
 
 
-def _stored_predictions(name: str, record: Record) -> Iterator[Finding]:
-    """Hold stored predictions against the counts; nothing of a run that kept none."""
-    stored = read_predictions(record)
-    if stored is not None:
-        for episode in record.manifest.episodes:
-            stored.label_map(episode.number)
-            stored.soft_masks(episode.number)
-            stored.attention(episode.number)
-        number = len(record.manifest.episodes)
-        yield Finding(name, "ok", f"{number} stored predictions have the pixels that were counted")
-    elif PREDICTIONS in record.run.files:
-        yield Finding(
-            name, "not checked", "stored predictions: the run kept them, but the bundle does not include them"
-        )
-
-
-def _handed_in_counts(name: str, record: Record, data: DataAtHand | None) -> Finding:
-    """Count predictions that were handed in again, from the data."""
-    unchecked = "counts of the predictions that were handed in"
+def _count_again(record: Record, data: DataAtHand | None) -> str:
+    """Count predictions that were handed in again, from the data. Raises RecordError where the counts differ."""
+    number = len(record.manifest.episodes)
+    none, stored = f"counted again: 0 of {number}, because", read_predictions(record)
     if data is None:
-        return Finding(
-            name, "not checked", f"{unchecked}; to count them again, name the folder of the data with --data-root"
-        )
-    stored = read_predictions(record)
+        return f"{none} no --data-root names the folder of the data"
     if stored is None:
-        return Finding(name, "not checked", f"{unchecked}: the bundle does not include the predictions")
+        return f"{none} the bundle does not include the predictions"
+    _check_rows(record)
     try:
         different = differing_episodes(stored, data)
     except (DataError, SettingsError) as error:
-        why = user_message(error).replace(f"{record.path}/", "")
-        return Finding(name, "not checked", f"{unchecked}: {why}")
-    number = len(record.manifest.episodes)
+        return f"{none} {_without_folder(error, record.path)}"
     if different:
-        what = f"{len(different)} of {number} episodes have other counts with the data here, first {different[0]}"
-        return Finding(name, "failed", what)
-    return Finding(name, "ok", f"{number} predictions that were handed in were counted again and gave the same counts")
-
-
-def _predictions(name: str, record: Record, repetition: Repetition | None) -> Finding:
-    """Predict a random sample of the episodes again."""
-    if record.run.handed_in:
-        what = "how the predictions were made: they were handed in, so nothing else is known of the method"
-        return Finding(name, "not checked", what)
-    if repetition is None:
-        return Finding(
-            name,
-            "not checked",
-            "predictions; to repeat some, add --predict 20 on a machine that has the data and the weights",
+        raise RecordError(
+            f"{len(different)} of {number} episodes have other counts with the data here, first {different[0]}"
         )
-    if not record.protocol.has_masks:
-        return Finding(name, "not checked", "predictions of classification are repeated by a run alone: fsbench bench")
+    return f"counted again: {number} of {number} episodes"
+
+
+def _repeat(record: Record, repetition: Repetition) -> tuple[int, str]:
+    """Predict a random sample of the episodes again; return its size, or 0 and a reason where that is not possible.
+
+    Raises RecordError if an episode has other counts now.
+    """
+    if why_not := _obstacle(record, repetition):
+        return 0, why_not
     numbers = [episode.number for episode in record.manifest.episodes]
-    chosen = sample_episodes(numbers, repetition.episodes, repetition.seed, name)
-    # torch, which no other check needs
-    import torch
-
-    from fsbench.runner.engine.answering import evaluate_batch
-    from fsbench.runner.engine.restore import check_counts, reopen_at
-
+    chosen = sample_episodes(numbers, repetition.episodes, repetition.seed, record.run.id)
+    is_open = False
     try:
+        # torch, which no other check needs
+        import torch
+
+        from fsbench.runner.engine.answering import evaluate_batch
+        from fsbench.runner.engine.restore import check_counts, reopen_at
+
         with torch.inference_mode():
             experiment, batches = reopen_at(record, chosen, repetition.settings, repetition.checkpoint)
             method, protocol = experiment.method, experiment.data.protocol
+            method_type = record.run.identity.method.as_json().get("type")
+            if method.registry_name != method_type or experiment.data.manifest.sha256 != record.manifest.sha256:
+                return 0, f"{CONFIG} is of another method, or the manifest of another test"
+            is_open = True
+            _check_rows(record)
             check_counts(record, (result for batch in batches for result in evaluate_batch(method, protocol, batch)))
-    except Exception as error:
-        return Finding(name, "failed", f"predictions: {error if isinstance(error, FsbenchError) else describe(error)}")
-    return Finding(name, "ok", f"predicted again, {agreement(len(numbers), len(chosen))}")
+    except Exception as error:  # what this machine lacks is no fault of the run, whatever says so
+        if is_open and isinstance(error, RecordError):
+            raise
+        return 0, _without_folder(error, record.path)
+    return len(chosen), ""
+
+
+def _obstacle(record: Record, repetition: Repetition) -> str:
+    """Say why no episode can be repeated, as far as that is known without torch; "" if nothing is known."""
+    config = record.path / CONFIG
+    if record.run.handed_in:
+        return "the answers were handed in, so nothing else is known of the method"
+    if not repetition.episodes:
+        return "none was asked for; to repeat 20, add --predict 20"
+    if not record.protocol.has_masks:
+        return "predictions of classification are repeated by a run alone: fsbench bench"
+    if not config.is_file():
+        return f"the bundle has no {CONFIG} of the run"
+    config.write_bytes(config_without_folders(config))  # whoever wrote it: it names no place of this machine
+    root = repetition.settings.get(ROOT, value_at(load_yaml(config), full_key(ROOT)))
+    if isinstance(root, str) and not Path(root).is_dir():
+        return f"the data are not at {root}; --data-root names their folder"
+    return ""
+
+
+def note_of(bundle: Path) -> Path:
+    """Return the place of the note of repeated episodes: results.fsb.repeated.json beside results.fsb."""
+    return bundle.with_name(f"{bundle.name}.repeated.json")
+
+
+def write_note(bundle: Path, bundle_sha256: str, seed: str, repeated: Mapping[str, int]) -> None:
+    """Write beside a bundle {name of a run: number of its repeated episodes}, drawn by a seed."""
+    note = {"bundle_sha256": bundle_sha256, "sample_seed": seed, "repeated": dict(repeated)}
+    write_text(note_of(bundle), json.dumps(note, indent=2) + "\n")
+
+
+def read_note(bundle: Path, bundle_sha256: str) -> dict[str, int]:
+    """Return {name of a run: number of its repeated episodes} by the note beside a bundle; empty without a note.
+
+    Raises RecordError if the note cannot be read, or is about another file.
+    """
+    name = note_of(bundle).name
+    try:
+        note = read_json(note_of(bundle), "record")
+        repeated = TypeAdapter(dict[str, Count]).validate_python(note["repeated"])
+        is_of_this = note["bundle_sha256"] == bundle_sha256
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        raise RecordError(f"{name} is no note of repeated episodes; expected one of fsbench verify --note") from None
+    if not is_of_this:
+        raise RecordError(f"{name} is about another file of that name; repeat episodes of this one")
+    return repeated

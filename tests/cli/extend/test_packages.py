@@ -11,6 +11,7 @@ import pytest
 
 from fsbench.base.paths import REPOSITORY
 from fsbench.protocols.programs import FOLDER
+from fsbench.records.record import find_records
 from tests.cli.test_readme import EXAMPLE
 from tests.drawn_domains import prepare_drawn
 from tests.plugged import METHOD, install, installed
@@ -222,13 +223,13 @@ def test_runs_stand_in_the_atlas_in_the_metrics_own_words(fsbench, call, site, t
     assert done.returncode == 0, done.stderr
     with installed(site):
         call("report", "runs", "--out", "pages")
+        (record,) = find_records(tmp_path / "runs")
+        score = record.scores["pooled-Dice"]
     text = (tmp_path / "pages" / "atlas.html").read_text()
     data = json.loads(re.search(r'id="atlas-data">(.*?)</script>', text, re.DOTALL)[1])
     (entry,) = [entry for entry in data["entries"].values() if entry["ours"]]
     assert entry["conditions"]["metric"] == "class-pooled Dice"
     assert data["words"]["metric"]["class-pooled Dice"] == MEANING
-    (record,) = (tmp_path / "runs").glob("*/run.json")
-    score = json.loads(record.read_text())["scores"]["pooled-Dice"]
     figures = {figure["metric"]: figure["value"] for figure in entry["figures"]}
     assert figures["pooled-Dice"] == f"{score:.1f}" and "mIoU" in figures
 

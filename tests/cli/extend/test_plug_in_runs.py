@@ -6,6 +6,7 @@ import re
 import pytest
 
 from fsbench.base.paths import CONFIGS, REPOSITORY
+from fsbench.records.record import read_record
 from tests.cli.commands import FEW, images_of
 from tests.plugged import METHOD, install
 
@@ -78,9 +79,9 @@ def test_a_changed_module_beside_a_methods_file_makes_another_run(fsbench, bench
             assert done.returncode == 0, done.stderr
         files = sorted((tmp_path / "runs").glob("*/run.json"), key=lambda file: file.stat().st_mtime)
         assert files[-1].parent.name in done.stdout + done.stderr
-        records.append(json.loads(files[-1].read_text()))
-    assert len(files) == 2 and records[0]["scores"]["mIoU"] != records[1]["scores"]["mIoU"]
-    stated = [record["provenance"]["plug_ins"][-1] for record in records]
+        records.append(read_record(files[-1].parent))
+    assert len(files) == 2 and records[0].scores["mIoU"] != records[1].scores["mIoU"]
+    stated = [record.run.provenance.plug_ins[-1] for record in records]
     assert [one["name"] for one in stated] == ["zhelp"] * 2 and stated[0]["sha256"] != stated[1]["sha256"]
     for record, one in zip(records, stated, strict=True):
-        assert record["identity"]["method"]["own_modules"] == {"zhelp": one["sha256"][:12]}
+        assert record.run.identity.as_json()["method"]["own_modules"] == {"zhelp": one["sha256"][:12]}

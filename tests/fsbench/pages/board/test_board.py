@@ -1,7 +1,6 @@
 """The leaderboard's figures against the tables', its refusals, its ranks, and names that mean harm."""
 
 import html
-import os
 import re
 import shutil
 import subprocess
@@ -16,19 +15,19 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from fsbench.base.errors import RecordError
+from fsbench.base.files import sha256_file
 from fsbench.cli.main import main
 from fsbench.pages.board.ranking import unpaired_p
-from fsbench.pages.board.rows import paper_years
 from fsbench.pages.board.site import MARK
-from fsbench.records.counts import hashes
 from fsbench.records.record import Record, find_records
 from fsbench.results.sheets.cells import ends
 from fsbench.results.tables.table import build_blocks
+from fsbench.runner.exchange.bundle import unpack
+from fsbench.runner.exchange.verify import note_of, write_note
 from fsbench.scores.estimate import Estimate, Scope
 from tests.fsbench.pages.board.conftest import bundle_writer, finished
 from tests.fsbench.runner.exchange.test_bundle import altered, edit
-from tests.fsbench.runs import changed, rewrite
+from tests.fsbench.runs import changed, reseal, rewrite
 from tests.fsbench.scores.once import differences_once
 
 HOSTILE = '</th><script>alert(1)</script>"><img src=x onerror=alert(2)>'
@@ -111,8 +110,6 @@ def test_figures_are_those_of_the_tables(site):
     assert cells(rows["half"]) == {} and "incomplete" in rows["half"] and "only fold 0 of 2" in rows["half"]
     assert 'data-year="2024"' in rows["good"]  # its paper's, as its card has it; runs without a paper have their own
     assert 'data-year="2023"' in rows["bad"] and 'data-year="2024"' in rows["half"]
-    bundles = (site / "bundles.html").read_text()
-    assert ">handed in<" not in bundles and ">date of the bundle<" in bundles  # the words are those of cards alone
 
 
 def test_what_lacks_folds_stands_below_without_a_rank(site):
@@ -132,11 +129,6 @@ def test_what_lacks_folds_stands_below_without_a_rank(site):
     )
     half = row_id(table_rows(site)["half"])
     assert "; no mean: only fold 0 of 2" in (site / "rows" / f"{half}.html").read_text()
-
-
-def test_a_reproduced_method_has_the_year_of_its_paper():
-    years = paper_years()
-    assert (years["hsnet"], years["emat"], years["gfsam"], years["pfenet"]) == (2021, 2025, 2024, 2020)
 
 
 def test_ranks_count_rows_of_equal_cards(site):
@@ -194,7 +186,7 @@ def lose(record: Record, share: float, seed: int = 0) -> Record:
     gone = (frame["tp"].to_numpy() * lost[frame["episode"].to_numpy()]).astype(int)
     frame = frame.with_columns(tp=frame["tp"] - gone, pred=frame["pred"] - gone)
     frame.write_parquet(record.path / "episodes.parquet")
-    return rewrite(record, **hashes(frame))
+    return reseal(record)
 
 
 def ranks_of(site: Path) -> dict[str, list[str]]:
@@ -230,18 +222,6 @@ def test_what_is_told_apart_holds_for_the_whole_table(make, hand_in, tmp_path):
     assert board(tmp_path) == 0
     assert ranks_of(tmp_path / "site") == {"near": ["1–2 of 2"] * 2, "far": ["1–2 of 2"] * 2}
     assert "correction (2 comparisons in this table)" in (tmp_path / "site/index.html").read_text()
-
-
-@pytest.mark.slow(3)
-def test_all_pairs_on_the_same_episodes_are_compared_by_their_difference(make, hand_in, tmp_path):
-    """However many rows there are: none is compared by the errors of both scores."""
-    qualities = enumerate([2] * 12 + [4, 8])
-    hand_in("all", [finished(lose(make(f"m{n}", f, quality), 0.1, n)) for n, quality in qualities for f in BOTH])
-    assert board(tmp_path) == 0
-    ranks = ranks_of(tmp_path / "site")
-    assert len(ranks) == 14 and not any("~" in rank for (rank,) in ranks.values())
-    assert ranks["m12"] == ["13 of 14"] and ranks["m13"] == ["14 of 14"]
-    assert "correction (91 comparisons in this table)" in (tmp_path / "site/index.html").read_text()
 
 
 def one_support(record: Record) -> Record:
@@ -312,8 +292,7 @@ def test_bundles_that_are_none_are_said_with_a_reason(make, hand_in, tmp_path, c
     good = hand_in("good", on_both_folds(make, "good"))
     folder = tmp_path / "bundles"
     better = shutil.copy(good, folder / "better.fsb")
-    altered(Path(better), edit("run.json", scores={"mIoU": 101.0}), relist=True)
-    altered(Path(shutil.copy(good, folder / "changed.fsb")), edit("run.json", scores={"mIoU": 101.0}))
+    altered(Path(better), edit("run.json", label="better"))
     altered(Path(shutil.copy(good, folder / "outside.fsb")), lambda c: c.update({"../../x": b""}))
     (folder / "text<b>.fsb").write_text("no zip")
     (folder / "folder.fsb").mkdir()
@@ -322,10 +301,9 @@ def test_bundles_that_are_none_are_said_with_a_reason(make, hand_in, tmp_path, c
     assert board(tmp_path) == 0 and board(tmp_path, "--strict") == 1
     log = (tmp_path / "site/board.log").read_text().splitlines()
     reasons = dict(re.fullmatch(r"refused: (\S+): (.*)", line).groups() for line in log if line.startswith("refused"))
-    assert reasons.keys() == {"better.fsb", "changed.fsb", "outside.fsb", "text<b>.fsb", "folder.fsb", "link.fsb"}
-    assert "by the counts, and 101.0 in run.json" in reasons["better.fsb"]
-    assert "has another sha256 than bundle.json says" in reasons["changed.fsb"]
-    assert "lists other files" in reasons["outside.fsb"] and "is no bundle" in reasons["text<b>.fsb"]
+    assert reasons.keys() == {"better.fsb", "outside.fsb", "text<b>.fsb", "folder.fsb", "link.fsb"}
+    assert "edited by hand" in reasons["better.fsb"]
+    assert "which no bundle has" in reasons["outside.fsb"] and "is no bundle" in reasons["text<b>.fsb"]
     assert "folder" in reasons["folder.fsb"] and "it is a link" in reasons["link.fsb"]
     page = (tmp_path / "site/bundles.html").read_text()
     quoted = page.replace("&#39;", "&#x27;").replace("&#34;", "&quot;")
@@ -346,76 +324,72 @@ def test_a_run_in_two_bundles_is_one_row(make, hand_in, tmp_path):
     index = (tmp_path / "site/index.html").read_text()
     rows = re.findall(r'<tr id="row.*?</tr>', index, re.S)
     assert len(rows) == 2 and ['data-trials="3"' in row for row in rows].count(True) == 1
-    assert all(len(cells(row)) == 1 and "another row has the same counts" in row for row in rows)
+    assert all(len(cells(row)) == 1 and "another row has the same counts or the same run" in row for row in rows)
     log = log_lines(tmp_path, "twice: ")
     assert len(log) == 3 and log[0] == "twice: d.fsb is the same file as b.fsb"
     assert "a.fsb and b.fsb have the same runs of m on" in log[1] and "with the same card" in log[1]
-    assert log[2].endswith("They may be one result under another card (they differ in trials)")
+    assert re.search("m in a.fsb|m in b.fsb and m in c.fsb have the same counts on", log[2])
     (shown,) = [row for row in rows if 'data-trials="3"' in row]
     assert "handed in as a.fsb, then b.fsb, then d.fsb" in shown
     page = (tmp_path / f"site/rows/{row_id(shown)}.html").read_text()
-    assert "<dd>a.fsb (handed in at an unknown date)</dd><dd>b.fsb (" in page
+    assert "<dd>a.fsb</dd><dd>b.fsb</dd><dd>d.fsb</dd>" in page
 
 
-def test_a_stolen_run_under_another_name_hides_nothing(make, hand_in, tmp_path):
-    """No run whose name alone was changed is bundled; one with a new hash is shown beside the genuine one."""
-    genuine = on_both_folds(make, "m", 2, year="2023")
-    hand_in("z-genuine", genuine)
-    runs = {record.path: (record.path / "run.json").read_bytes() for record in genuine}
-    with pytest.raises(RecordError, match="that of a run with these settings ends with their hash"):
-        hand_in("a-stolen", [rewrite(record, {"method": {"name": "mine"}}, id=record.run.id) for record in genuine])
-    hand_in("a-stolen", [rewrite(record, {"method": {"name": "mine"}}) for record in genuine])
-    for path, text in runs.items():
-        (path / "run.json").write_bytes(text)
-    hand_in("b-later", [finished(record, year="2025") for record in genuine[:1]])
+def test_repeated_is_what_the_note_beside_the_bundle_says(make, hand_in, tmp_path):
+    """Of just this file, and of no more episodes than there are; a note that cannot be read stops nothing."""
+    noted, other, broken = (hand_in(name, on_both_folds(make, name)) for name in ("noted", "other", "broken"))
+    with unpack(noted) as (_, listing):
+        first, second = listing.runs
+    write_note(noted, sha256_file(noted), "mine", {first: 3, second: 10_000})
+    shutil.copy(note_of(noted), note_of(other))
+    note_of(broken).write_text('{"repeated": 7}')
     assert board(tmp_path, "--strict") == 0
-    index = (tmp_path / "site/index.html").read_text()
-    assert table_rows(tmp_path / "site").keys() == {"m", "mine"} and index.count("another row has the same counts") == 2
-    (line,) = log_lines(tmp_path, "same counts")
-    assert all(words in line for words in ("z-genuine.fsb", "mine in a-stolen.fsb", "2023-02-03", "another name"))
-    for row in table_rows(tmp_path / "site").values():
-        assert "have the same counts on" in (tmp_path / f"site/rows/{row_id(row)}.html").read_text()
+    rows = table_rows(tmp_path / "site")
+    assert "repeated: 27 of 48 episodes" in rows["noted"]
+    assert "not repeated" in rows["other"] and "not repeated" in rows["broken"]
+    page = (tmp_path / f"site/rows/{row_id(rows['noted'])}.html").read_text()
+    assert "<dd>repeated: 27 of 48 episodes</dd>" in page
+    text = "".join(path.read_text() for path in (tmp_path / "site").rglob("*.html"))
+    assert "erified" not in text
 
 
 @pytest.mark.slow(1)
-def test_a_stolen_bundle_is_shown_behind_the_one_that_was_handed_in_first(make, hand_in, tmp_path):
-    """Whatever its name says; the history of the repository tells which was first, with the same or another card."""
+def test_the_older_of_equal_rows_is_first_and_both_say_so(make, hand_in, tmp_path):
+    """Whatever names say; the history of the repository tells which is older, else the date in the runs."""
     bundles = tmp_path / "bundles"
 
-    def commit(day: int) -> None:
-        date = {"GIT_AUTHOR_DATE": "2001-01-01T00:00:00Z", "GIT_COMMITTER_DATE": f"2024-05-{day:02}T00:00:00Z"}
+    def git(*words: str) -> None:
         name = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
-        for words in (["add", "."], [*name, "commit", "-qm", "x"]):
-            subprocess.run(["git", "-C", str(bundles), *words], env=os.environ | date, check=True)
+        subprocess.run(["git", "-C", str(bundles), *name, *words], check=True)
 
-    subprocess.run(["git", "init", "-q", str(bundles)], check=True)
-    records = on_both_folds(make, "m")
-    hand_in("z-genuine", records, bibtex=BIBTEX)
-    commit(1)
-    shutil.copy(bundles / "z-genuine.fsb", bundles / "a-stolen.fsb")
-    hand_in("b-claimed", records, bibtex=BIBTEX.replace("Good", "Stolen"))
-    commit(2)
+    def rows() -> list[str]:
+        assert board(tmp_path, "--strict") == 0
+        return list(table_rows(tmp_path / "site"))
+
+    genuine = on_both_folds(make, "m", 2, year="2024")
+    hand_in("z-genuine", genuine)
+    hand_in("a-stolen", [rewrite(finished(one, year="2023"), {"method": {"name": "mine"}}) for one in genuine])
+    assert rows() == ["mine", "m"]
+    git("init", "-q")
+    for file in ("z-genuine.fsb", "a-stolen.fsb"):
+        git("add", file)
+        git("commit", "-qm", "x")
     shutil.copy(bundles / "z-genuine.fsb", bundles / "0-not-committed.fsb")
-    assert board(tmp_path, "--strict") == 0
-    genuine, claimed = re.findall(r'<tr id="row.*?</tr>', (tmp_path / "site/index.html").read_text(), re.S)
-    assert "handed in as z-genuine.fsb, then a-stolen.fsb, then 0-not-committed.fsb" in genuine
-    page = (tmp_path / f"site/rows/{row_id(genuine)}.html").read_text()
-    assert "z-genuine.fsb (handed in 2024-05-01)</dd><dd>a-stolen.fsb (handed in 2024-05-02)</dd>" in page
-    assert "{Good}" in html.unescape(page) and "another card (they differ in bibtex)" in page
-    page = (tmp_path / f"site/rows/{row_id(claimed)}.html").read_text()
-    assert "<dd>b-claimed.fsb (handed in 2024-05-02)</dd>" in page
-    assert "m in z-genuine.fsb (handed in 2024-05-01) and" in page
-
-
-@pytest.mark.slow(1)
-def test_of_equal_rows_the_older_is_first(make, hand_in, tmp_path):
-    for name, year in (("a", "2025"), ("z", "2023")):
-        hand_in(name, on_both_folds(make, name, 2, year=year))
-    assert board(tmp_path, "--strict") == 0
-    assert list(table_rows(tmp_path / "site")) == ["z", "a"]
+    assert rows() == ["m", "mine"]
     (line,) = log_lines(tmp_path, "same counts")
-    assert line.startswith("twice: z in z.fsb (handed in at an unknown date) and a in a.fsb")
-    assert "By their records, z finished 2023-02-03 and a 2025-02-03." in line
+    assert line.startswith("twice: m in z-genuine.fsb and mine in a-stolen.fsb have the same counts on")
+    page = (tmp_path / "site/index.html").read_text()
+    assert page.count("another row has the same counts or the same run") == 2
+    assert "handed in as z-genuine.fsb, then 0-not-committed.fsb" in page
+
+
+def test_a_run_with_two_counts_is_two_rows_and_both_say_so(make, hand_in, tmp_path):
+    """As of another machine: one name, since the settings are the same."""
+    hand_in("a", [first := finished(make("m", 0, 2))])
+    hand_in("b", [rewrite(finished(make("m", 0, 3)), id=first.run.id)])
+    assert board(tmp_path, "--strict") == 0
+    (line,) = log_lines(tmp_path, "with other counts")
+    assert line.startswith("twice: m in a.fsb and m in b.fsb have the same run, with other counts, on")
 
 
 @pytest.mark.slow(1)

@@ -1,23 +1,21 @@
-"""Bundles hold what was recorded, whoever changes them is found out, and hostile ones are refused."""
+"""Bundles hold what was recorded, accidents to a run in one are told, and hostile files are refused."""
 
-import hashlib
 import json
 import stat
 import zipfile
 from pathlib import Path
 
-import polars as pl
 import pytest
 import yaml
 
 from fsbench.base.errors import RecordError
 from fsbench.cli.main import main
 from fsbench.records.card import CHOICES, Card, check_card
-from fsbench.records.counts import hashes
-from fsbench.records.record import Record, read_record
-from fsbench.runner.exchange.bundle import LISTING, read_listing, unpack, write_bundle
+from fsbench.records.record import Record
+from fsbench.runner.exchange.bundle import LISTING, config_without_folders, read_listing, unpack, write_bundle
 from fsbench.runner.exchange.verify import verify
-from tests.fsbench.runs import rewrite
+from tests.fsbench.records.test_accidents import ACCIDENTS
+from tests.fsbench.runs import reseal
 
 CARD = {
     "novel_pixels": "no", "supervision": ["masks"], "backbone_data": "ImageNet-1k",
@@ -30,15 +28,14 @@ def cards_of(records, **changes) -> dict[str, Card]:
     return {record.run.identity.method.name: check_card(CARD | changes, "card") for record in records}
 
 
-def with_scores(record):
-    """Give a record of the fixture scores that follow from its counts."""
-    scores = record.protocol.statistics(record.episodes, record.header).scores()
-    return rewrite(record, scores=scores)
+def card_file(folder: Path, **changes) -> str:
+    (folder / "card.yaml").write_text(yaml.safe_dump(CARD | changes))
+    return str(folder / "card.yaml")
 
 
 @pytest.fixture(scope="module")
 def runs(shared_make) -> list[Record]:
-    return [with_scores(shared_make(method, 0)) for method in ("first", "second")]
+    return [shared_make(method, 0) for method in ("first", "second")]
 
 
 @pytest.fixture
@@ -48,17 +45,11 @@ def bundle(runs, tmp_path) -> Path:
     return tmp_path / "results.fsb"
 
 
-def altered(bundle: Path, change, relist: bool = False) -> Path:
-    """Write the entries of a bundle again after `change(contents)`; `relist` states the new hashes."""
+def altered(bundle: Path, change) -> Path:
+    """Write the entries of a bundle again after `change(contents)`."""
     with zipfile.ZipFile(bundle) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
     change(contents)
-    if relist:
-        listing = json.loads(contents[LISTING])
-        for run, files in listing["runs"].items():
-            for file in files:
-                files[file] = hashlib.sha256(contents[f"{run}/{file}"]).hexdigest()
-        contents[LISTING] = json.dumps(listing).encode()
     with zipfile.ZipFile(bundle, "w") as archive:
         for name, content in contents.items():
             archive.writestr(name, content)
@@ -69,31 +60,6 @@ def entry(contents, file: str) -> str:
     return next(name for name in contents if name.endswith(f"/{file}"))
 
 
-def test_a_bundle_holds_the_files_and_is_the_same_each_time(bundle, runs, tmp_path):
-    with unpack(bundle) as (folder, listing):
-        names, written = list(listing.runs), {record.path.name: record.path for record in runs}
-        for name in names:
-            for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
-                assert (folder / name / file).read_bytes() == (written[name] / file).read_bytes()
-    assert not folder.exists() and len(names) == 2 and listing.card_of("second").trials == 3
-    listing, findings = verify(bundle)
-    assert [f.status for f in findings].count("failed") == 0
-    assert sum("scores follow from the counts" in f.what for f in findings) == 2
-    before = bundle.read_bytes()
-    cards = [f"--card={name}={card_file(tmp_path)}" for name in ("second", "first")]
-    runs = [str(written[name]) for name in reversed(names)]
-    assert main(["bundle", *runs, *cards, "-o", str(tmp_path / "again.fsb")]) == 0
-    with zipfile.ZipFile(tmp_path / "again.fsb") as again, zipfile.ZipFile(bundle) as first:
-        assert again.namelist() == first.namelist()
-        assert all(again.read(name) == first.read(name) for name in again.namelist() if name != LISTING)
-    assert bundle.read_bytes() == before
-
-
-def card_file(folder: Path, **changes) -> str:
-    (folder / "card.yaml").write_text(yaml.safe_dump(CARD | changes))
-    return str(folder / "card.yaml")
-
-
 def edit(file: str, **values):
     def change(contents):
         name = entry(contents, file)
@@ -102,63 +68,64 @@ def edit(file: str, **values):
     return change
 
 
-def a_better_count(contents):
-    name = entry(contents, "episodes.parquet")
-    file = Path(name.replace("/", "-"))
-    frame = pl.read_parquet(contents[name]).with_columns(pl.col("tp") + 1)
-    frame.write_parquet(file)
-    contents[name] = file.read_bytes()
-    file.unlink()
+def test_a_bundle_holds_the_files_and_is_the_same_each_time(bundle, runs, tmp_path):
+    written = {record.run.id: record.path for record in runs}
+    with unpack(bundle) as (folder, listing):
+        for name in listing.runs:
+            for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
+                assert (folder / name / file).read_bytes() == (written[name] / file).read_bytes()
+    assert not folder.exists() and {*listing.runs} == {*written} and listing.card_of("second").trials == 3
+    write_bundle(runs[::-1], cards_of(runs), "CC-BY-4.0", "fsbench 1", tmp_path / "again.fsb")
+    assert (tmp_path / "again.fsb").read_bytes() == bundle.read_bytes()
 
 
-def recount(change):
-    """Other counts, with the hashes and the scores that follow from them."""
-
-    def changed(contents):
-        name = entry(contents, "episodes.parquet").rpartition("/")[0]
-        folder = Path("recounted")
-        folder.mkdir(exist_ok=True)
-        for file in ("run.json", "episodes.parquet", "manifest.jsonl"):
-            (folder / file).write_bytes(contents[f"{name}/{file}"])
-        record = read_record(folder)
-        frame = change(record.every_episode)
-        scores = record.protocol.statistics(frame, record.header).scores()
-        rewrite(record, scores=scores, **hashes(frame))
-        frame.write_parquet(folder / "episodes.parquet")
-        contents[f"{name}/episodes.parquet"] = (folder / "episodes.parquet").read_bytes()
-        contents[f"{name}/run.json"] = (folder / "run.json").read_bytes()
-
-    return changed
-
-
-the_best_half = recount(lambda frame: frame.filter(pl.col("episode") % 2 == 0))
-another_class = recount(
-    lambda frame: frame.with_columns(
-        class_id=pl.when(pl.col("slot") > 0).then(frame["class_id"].max()).otherwise(0).cast(frame["class_id"].dtype)
-    )
-)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (edit("run.json", scores={"mIoU": 99.0}), "mIoU is"),
-        (edit("run.json", counts_sha256="0" * 64), "does not hold the counts"),
-        (edit("run.json", id="another"), "run.json is that of another"),
-        (edit("run.json", identity=None), "is no record of fsbench"),
-        (a_better_count, "does not hold the counts that run.json names"),
-        (lambda c: c.update({entry(c, "manifest.jsonl"): b"{}\n{}\n"}), "manifest.jsonl"),
-        (the_best_half, "counts 12 of 24 episodes"),
-        (another_class, "its manifest names episode"),
-    ],
-)
-def test_a_changed_run_with_new_hashes_is_found_out(bundle, change, words, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    altered(bundle, change, relist=True)
-    assert main(["verify", str(bundle)]) == 1
+def test_scores_are_computed_and_what_is_not_repeated_is_said(bundle, runs, capsys):
+    _, verdicts = verify(bundle)
+    assert [(verdict.failure, verdict.episodes, verdict.repeated) for verdict in verdicts.values()] == [("", 24, 0)] * 2
+    for record in runs:
+        scores, repeated = verdicts[record.run.id].lines
+        assert f"mIoU {record.scores['mIoU']:.2f}" in scores and repeated.startswith("repeated: 0 of 24, because")
+    assert main(["verify", str(bundle)]) == 0
     out = capsys.readouterr().out
-    (line,) = [line for line in out.splitlines() if line.startswith("  failed")]
-    assert words in line and "NOT verified, 1 of" in out
+    assert "nothing failed, repeated: 0 of 48 episodes" in out and "because the bundle has no config.yaml" in out
+    assert "drawn by --sample-seed" in out and "trials                    3" in out
+    assert main(["verify", str(bundle), "--predict", "0"]) == 0
+    assert "because none was asked for" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ACCIDENTS)
+def test_an_accident_in_a_bundle_is_told(shared_make, capsys, tmp_path, name):
+    file, happen, words = ACCIDENTS[name]
+    records, bundle = [shared_make("mine", 0, 2), shared_make("other", 0, 3, shot=2)], tmp_path / "results.fsb"
+    write_bundle(records, cards_of(records), "CC-BY-4.0", "fsbench 1", bundle)
+    with unpack(bundle) as (folder, listing):
+        mine, other = listing.runs
+        happen(folder / mine / file, folder / other / file)
+        content = (folder / mine / file).read_bytes() if (folder / mine / file).exists() else None
+    entries = {f"{mine}/{file}": content} if content else {}
+    altered(bundle, lambda contents: (contents.pop(f"{mine}/{file}"), contents.update(entries)))
+    status = main(["verify", str(bundle)])
+    shown = capsys.readouterr()
+    if content is None:
+        assert status == 2 and f"it lacks {mine}/{file}" in shown.err
+        return
+    (line,) = [line for line in shown.out.splitlines() if line.startswith("  failed: ")]
+    assert status == 1 and "1 of 2 runs failed" in shown.out and "fsbench-bundle" not in line
+    assert words in line or "of another run" in line
+
+
+def test_counts_that_cannot_be_are_told_though_they_are_sealed(make, tmp_path, capsys):
+    import polars as pl
+
+    record = make("m", 0)
+    write_bundle([record], cards_of([record]), "CC-BY-4.0", "fsbench 1", tmp_path / "m.fsb")
+    frame = record.every_episode.with_columns(tp=pl.col("gt") + 1000)
+    frame.write_parquet(record.path / "episodes.parquet")
+    reseal(record)
+    files = {f"{record.run.id}/{path.name}": path.read_bytes() for path in record.path.glob("*.[jp]*")}
+    altered(tmp_path / "m.fsb", lambda contents: contents.update(files))
+    assert main(["verify", str(tmp_path / "m.fsb")]) == 1
+    assert "right pixels" in capsys.readouterr().out
 
 
 def rename(contents, name: str):
@@ -172,17 +139,17 @@ def relist(**values):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (edit("run.json", scores={}), "has another sha256 than bundle.json says"),
-        (lambda c: rename(c, "../run.json"), "lists other files than it has: '../run.json'"),
-        (lambda c: rename(c, "..\\run.json"), "lists other files"),
-        (lambda c: c.update({"x/weights.pth": b""}), "lists other files than it has: 'x/weights.pth'"),
+        (lambda c: rename(c, "../run.json"), "it has '../run.json'"),
+        (lambda c: rename(c, "..\\run.json"), "which no bundle has"),
+        (lambda c: c.update({"x/weights.pth": b""}), "it has 'x/weights.pth'"),
+        (lambda c: c.pop(entry(c, "run.json")), "it lacks first"),
         (lambda c: c.pop(LISTING), "it has no bundle.json"),
         (lambda c: c.update({LISTING: b"[" * 10_000}), "bundle.json"),
-        (relist(format=3), "format is 3"),
+        (relist(format=2), "format is 2"),
         (relist(cards={"first": CARD | {"trials": 0}}), "cards.first.trials is 0"),
-        (relist(runs={"../x": {}}), "has a run named '../x'"),
-        (relist(runs={"x": {"../run.json": "0" * 64}}), "names '../run.json', which no bundle has"),
-        (relist(runs={"x": {"run.json": "0" * 64}}), "the run x lacks episodes.parquet"),
+        (relist(runs=["../x"]), "runs"),
+        (relist(runs=["x"]), "whose run bundle.json does not name"),
+        (relist(runs=["x", "x"]), "names a run twice"),
     ],
 )
 def test_what_is_no_bundle_is_refused(bundle, change, words, tmp_path):
@@ -200,12 +167,12 @@ def test_what_is_no_bundle_is_refused(bundle, change, words, tmp_path):
     ("file", "plant", "message"),
     [
         ("config.yaml", lambda path, secret: path.symlink_to(secret), "config.yaml is a link; expected a file of"),
-        ("manifest.jsonl", lambda path, secret: path.symlink_to(secret), "manifest.jsonl is "),
+        ("manifest.jsonl", lambda path, secret: path.symlink_to(secret), "manifest.jsonl "),
         ("config.yaml", lambda path, secret: path.hardlink_to(secret), "config.yaml holds no settings"),
     ],
 )  # fmt: skip
 def test_a_run_of_somebody_elses_takes_no_file_of_this_machine_into_a_bundle(make, tmp_path, file, plant, message):
-    record, secret = with_scores(make("first", 0)), tmp_path / "secret"
+    record, secret = make("first", 0), tmp_path / "secret"
     secret.write_text("root:x:0:0\n")
     (record.path / file).unlink(missing_ok=True)
     plant(record.path / file, secret)
@@ -214,31 +181,40 @@ def test_a_run_of_somebody_elses_takes_no_file_of_this_machine_into_a_bundle(mak
     assert not (tmp_path / "out.fsb").exists()
 
 
+def test_of_places_elsewhere_the_last_part_is_kept(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({"root": "/home/me/coco", "lists": ["~/a", "../b/c", "data/d"], "n": 3}))
+    assert yaml.safe_load(config_without_folders(file)) == {"root": "coco", "lists": ["a", "c", "data/d"], "n": 3}
+
+
 def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
-    def refused(write, size: int = 0) -> str:
-        listing = {"format": 2, "made_by": "m", "licence": "l", "cards": {"first": {}}}
-        content = b" " * size
-        hashes = dict.fromkeys(("episodes.parquet", "manifest.jsonl"), hashlib.sha256(b"").hexdigest())
-        hashes["run.json"] = hashlib.sha256(content).hexdigest()
+    def write(add, size: int = 0) -> Path:
+        listing = {"format": 3, "made_by": "m", "licence": "l", "cards": {"first": {}}, "runs": ["x"]}
         with zipfile.ZipFile(tmp_path / "bad.fsb", "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(LISTING, json.dumps(listing | {"runs": {"x": hashes}}))
+            archive.writestr(LISTING, json.dumps(listing))
             for file in ("episodes.parquet", "manifest.jsonl"):
                 archive.writestr(f"x/{file}", b"")
-            write(archive, content)
-        with pytest.raises(RecordError) as error, unpack(tmp_path / "bad.fsb"):
+            add(archive, b" " * size)
+        return tmp_path / "bad.fsb"
+
+    def refused(*of_file) -> str:
+        with pytest.raises(RecordError) as error, unpack(write(*of_file)):
             pytest.fail("it was unpacked")
         return str(error.value)
 
     link = zipfile.ZipInfo("x/run.json")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    assert "another sha256" in refused(lambda archive, _: archive.writestr(link, "/etc/passwd"))
+    with unpack(write(lambda archive, _: archive.writestr(link, "/etc/passwd"))) as (folder, _):
+        assert (folder / "x/run.json").read_text() == "/etc/passwd"  # a text, and no link
+    _, verdicts = verify(tmp_path / "bad.fsb")
+    assert "is no JSON" in verdicts["x"].failure
 
     def twice(archive, content):
         with pytest.warns(UserWarning, match="Duplicate name"):
             for _ in range(2):
                 archive.writestr("x/run.json", content)
 
-    assert "lists other files than it has: 'one of them twice'" in refused(twice)
+    assert "it has one of its files twice" in refused(twice)
     assert "more than a bundle's files have" in refused(lambda a, text: a.writestr("x/run.json", text), 17 << 20)
     for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):  # of which no part is decompressed alone
         found = refused(lambda a, text, method=method: a.writestr("x/run.json", text, method), 1000)
@@ -248,11 +224,11 @@ def test_links_twins_and_bombs_are_refused(bundle, tmp_path):
     place = content.index(b"run.json") + 20
     content[place : place + 40] = bytes(40)
     (tmp_path / "flipped.fsb").write_bytes(content)
-    with zipfile.ZipFile(tmp_path / "lzma.fsb", "w", zipfile.ZIP_LZMA) as archive:
-        archive.writestr("x/run.json", "{}")
-    for name in ("text.fsb", "absent.fsb", "flipped.fsb", "lzma.fsb"):
+    (tmp_path / "cut.fsb").write_bytes(bundle.read_bytes()[:-2000])
+    for name in ("text.fsb", "absent.fsb", "flipped.fsb", "cut.fsb"):
         with pytest.raises(RecordError, match="is no bundle"), unpack(tmp_path / name):
             pytest.fail("it was unpacked")
+        assert main(["verify", str(tmp_path / name)]) == 2
 
 
 def test_the_command_line(runs, capsys, tmp_path):
@@ -267,62 +243,22 @@ def test_the_command_line(runs, capsys, tmp_path):
     assert main(["bundle", str(record.path), "--card", str(new), "-o", str(out)]) == 2 and not out.exists()
     asked = ["bundle", str(record.path), "--card", card_file(tmp_path), "-o", str(out)]
     assert main([*asked, "--licence", "a\nb"]) == 2 and "--licence is" in capsys.readouterr().err and not out.exists()
-    assert main(["bundle", str(record.path), "--card", card_file(tmp_path), "-o", str(out)]) == 0
-    capsys.readouterr()
-    assert main(["verify", str(out)]) == 0
-    printed = capsys.readouterr().out
-    assert "trials                    3" in printed and "not checked  predictions" in printed
-    assert "verified, no finding failed" in printed
-    assert main(["verify", str(tmp_path / "absent.fsb")]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-def test_a_sample_is_named_when_it_is_drawn(bundle, capsys, tmp_path):
-    """Once for all runs, and not before it is known whether the file is a bundle."""
-    (tmp_path / "words.txt").write_text("no bundle")
-    for file in (tmp_path / "words.txt", tmp_path / "absent.fsb"):
-        for seed in ([], ["--public-value", "a commit"]):
-            assert main(["verify", str(file), "--predict", "1", *seed]) != 0
-            out, err = capsys.readouterr()
-            assert out == "" and len(err.splitlines()) == 1 and "FSBENCH_TRACEBACK" not in err
-    assert main(["verify", str(bundle), "--predict", "1", "--sample-seed", "mine"]) == 1  # no run that can be repeated
-    assert capsys.readouterr().out.count("drawn by --sample-seed mine") == 1
+    assert main(asked) == main(asked) == 0  # a bundle is replaced
+    assert read_listing(out).card_of("first").trials == 3
+    (tmp_path / "thesis.txt").write_text("my own")
+    assert main([*asked[:-1], str(tmp_path / "thesis.txt")]) == 2
+    assert "which is there and cannot be read as a bundle" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text() == "my own"
 
 
 def test_a_sample_is_a_fresh_one_unless_its_seed_is_stated(bundle, capsys):
     def seed(*words: str) -> str:
-        main(["verify", str(bundle), "--predict", "1", *words])
+        assert main(["verify", str(bundle), *words]) == 0
         (line,) = (one for one in capsys.readouterr().out.splitlines() if "drawn by --sample-seed " in one)
         return line.rpartition("drawn by --sample-seed ")[2]
 
     first, second = seed(), seed()
     assert first != second and len(first) == len(second) == 32
     assert seed("--sample-seed", first) == first
-
-
-def test_a_file_that_is_no_bundle_is_not_replaced(runs, capsys, tmp_path):
-    record, card = runs[0], card_file(tmp_path)
-    thesis, archive, out = tmp_path / "thesis.txt", tmp_path / "photos.zip", tmp_path / "results.fsb"
-    thesis.write_text("my own")
-    with zipfile.ZipFile(archive, "w") as photos:
-        photos.writestr("photo.png", b"pixels")
-    for path in (thesis, archive):
-        content = path.read_bytes()
-        assert main(["bundle", str(record.path), "--card", card, "-o", str(path)]) == 2
-        assert f"-o is {path}, which is there and cannot be read as a bundle" in capsys.readouterr().err
-        assert path.read_bytes() == content
-    for _ in range(2):  # a bundle is replaced
-        assert main(["bundle", str(record.path), "--card", card, "-o", str(out)]) == 0
-    assert read_listing(out).card_of("first").trials == 3
-
-
-def test_a_card_of_a_method_without_runs_is_found_out(bundle):
-    def add(contents):
-        listing = json.loads(contents[LISTING])
-        listing["cards"]["third"] = listing["cards"]["first"]
-        contents[LISTING] = json.dumps(listing).encode()
-
-    _, findings = verify(altered(bundle, add))
-    assert [finding.what for finding in findings if finding.status == "failed"] == [
-        "there is a card of third, but no run of it"
-    ]
+    assert seed("--public-value", "a") == seed("--public-value", "a") != seed("--public-value", "b")
+    assert main(["verify", str(bundle), "--predict", "0", "--public-value", "a"]) == 2

@@ -13,12 +13,10 @@ from fsbench.runner.config.tests import load_test
 from fsbench.runner.evaluation.evaluate import evaluate
 from fsbench.runner.exchange.bundle import write_bundle
 from fsbench.runner.exchange.recount import DataAtHand, count_again
-from fsbench.runner.exchange.verify import verify
+from fsbench.runner.exchange.verify import Verdict, verify
 from fsbench.scores.confusion import FAILED
 from tests.fsbench.runner.exchange.test_bundle import cards_of
 from tests.fsbench.runs import reseal
-
-AGAIN = "predictions that were handed in were counted again and gave the same counts"
 
 
 def by_chance(episode, decides: bool = True) -> object:
@@ -38,73 +36,63 @@ def handed_in(root: Path, runs: Path, protocol: str = "fscs", decides: bool = Tr
     return evaluate(lambda episode: by_chance(episode, decides), test, name="my own", runs=runs, progress=False).record
 
 
-@pytest.fixture
-def bundled(tmp_path):
-    """bundled(record) -> a bundle of it with its predictions."""
-
-    def write(record: Record, predictions: bool = True) -> Path:
-        file = tmp_path / "results.fsb"
-        card = {"checkpoint_choice": "unknown", "novel_pixels": "unknown"}
-        write_bundle([record], cards_of([record], **card), "CC-BY-4.0", "fsbench 1", file, predictions)
-        return file
-
-    return write
+def bundled(record: Record, predictions: bool = True) -> Path:
+    """Return a bundle of a record, with its predictions."""
+    file = record.path.parent.parent / "results.fsb"
+    write_bundle([record], cards_of([record]), "CC-BY-4.0", "fsbench 1", file, predictions)
+    return file
 
 
-def said(bundle: Path, data: DataAtHand | None) -> dict[str, str]:
-    """Return what `verify` says of the run, by status."""
-    return {finding.what: finding.status for finding in verify(bundle, data=data)[1] if finding.run}
+def verdict(bundle: Path, data: DataAtHand | None) -> Verdict:
+    (found,) = verify(bundle, data=data)[1].values()
+    return found
 
 
 @pytest.mark.parametrize(
     ("protocol", "task", "decides"),
     [("fscs", {"way": 2}, True), ("fscs", {"way": 2, "draws": 2}, False), ("hsnet", {}, True), ("cdfss", {}, False)],
 )
-def test_counts_that_follow_from_the_data(blocks_folder, tmp_path, bundled, protocol, task, decides):
+def test_counts_that_follow_from_the_data(blocks_folder, tmp_path, protocol, task, decides):
     record = handed_in(blocks_folder, tmp_path / "runs", protocol, decides, **task)
     assert record.run.presence == ("predicted" if decides else "any_pixel")
     number = len(record.manifest.episodes)
-    found = said(bundled(record), DataAtHand(str(blocks_folder), "folder"))
-    assert found[f"{number} {AGAIN}"] == "ok" and "failed" not in found.values()
+    _, counted, repeated = verdict(bundled(record), DataAtHand(str(blocks_folder), "folder")).lines
+    assert counted == f"counted again: {number} of {number} episodes"
+    assert f"repeated: 0 of {number}, because the answers were handed in" in repeated
 
 
 @pytest.mark.parametrize(
-    "columns",
+    "change",
     [{"tp": pl.lit(0)}, {"void": pl.col("void") + 9, "valid": pl.col("valid") - 9}, {"rom": pl.col("rom") / 2}],
     ids=["pixels", "void", "regions"],
 )
-def test_a_seal_made_again_does_not_hide_other_counts(blocks_folder, tmp_path, bundled, columns, capsys):
-    """Of the second episode."""
+def test_a_seal_does_not_hide_other_counts(blocks_folder, tmp_path, change, capsys):
     record = handed_in(blocks_folder, tmp_path / "runs", way=2)
     frame = record.every_episode
-    second = pl.col("episode") == 1
-    frame.with_columns(
-        pl.when(second).then(value).otherwise(pl.col(name)).cast(frame[name].dtype).alias(name)
-        for name, value in columns.items()
-    ).write_parquet(record.path / "episodes.parquet")
-    bundle = bundled(reseal(record))
+    frame = frame.with_columns(
+        pl.when(pl.col("episode") == 1).then(value).otherwise(pl.col(name)).cast(frame[name].dtype).alias(name)
+        for name, value in change.items()
+    )
+    frame.write_parquet(record.path / "episodes.parquet")
+    reseal(record)
+    bundle = bundled(read_record(record.path))
     assert main(["verify", str(bundle)]) == 0
-    assert "not checked  counts of the predictions that were handed in" in capsys.readouterr().out
-    assert main(["verify", str(bundle), "--data-root", str(blocks_folder), "--dataset", "folder"]) == 1
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  failed")]
-    assert "1 of 8 episodes have other counts" in line
-    assert main(["verify", str(bundle), "--data-root", f"folder={blocks_folder}", "--dataset", "folder"]) == 1
-    assert line in capsys.readouterr().out  # the folder is named as for several data sets
+    assert "counted again: 0 of 8, because no --data-root names" in capsys.readouterr().out
+    for root in (blocks_folder, f"folder={blocks_folder}"):
+        assert main(["verify", str(bundle), "--data-root", str(root), "--dataset", "folder"]) == 1
+        assert "1 of 8 episodes have other counts with the data here, first 1" in capsys.readouterr().out
 
 
-def test_what_cannot_be_counted_again_is_not_checked(blocks_folder, tmp_path, bundled):
+def test_what_cannot_be_counted_again_is_said(blocks_folder, tmp_path):
     record = handed_in(blocks_folder, tmp_path / "runs", way=2)
-    of_this = "counts of the predictions that were handed in"
     for data, words in [
-        (None, "--data-root"),
         (DataAtHand(str(blocks_folder)), "'blocks'"),
         (DataAtHand(str(tmp_path / "nowhere"), "folder"), "nowhere"),
     ]:
-        found = said(bundled(record), data)
-        (what,) = [what for what in found if what.startswith(of_this)]
-        assert words in what and found[what] == "not checked" and "fsbench-bundle" not in what
-    without = said(bundled(record, predictions=False), DataAtHand(str(blocks_folder), "folder"))
-    assert without[f"{of_this}: the bundle does not include the predictions"] == "not checked"
+        found = verdict(bundled(record), data)
+        assert words in found.lines[1] and "fsbench-bundle" not in found.lines[1] and not found.failure
+    found = verdict(bundled(record, predictions=False), DataAtHand(str(blocks_folder), "folder"))
+    assert found.lines[1] == "counted again: 0 of 8, because the bundle does not include the predictions"
 
 
 def test_failed_episodes_stay_failed(blocks_folder, tmp_path):
