@@ -106,10 +106,6 @@ class PixelCounting:
         """
         return count_answer(answer, truth, view.fit)
 
-    def counted_rows(self, episode: Any) -> list[tuple[int, int, str | None]]:
-        """Return (slot, class number, query) of each row of an episode's counts; slot 0: any foreground, 1..N: ways."""
-        return [(slot, number, episode.query) for slot, number in enumerate((0, *episode.classes))]
-
     def row_images(self, episode: Any) -> list[RowImages]:
         """Return, for each row of an episode's counts, the names of the query and supports that it depends on."""
         every = [name for way in episode.supports for name in way]
@@ -316,10 +312,6 @@ class ImageCounting:
             named = np.empty_like(named)
             named[truth.order] = answer.ravel()
         return ClassificationResult(truth.episode, truth.classes, named.reshape(len(truth.classes), truth.queries))
-
-    def counted_rows(self, episode: Any) -> list[tuple[int, int, str | None]]:
-        """Return (class position from 1, class number, None) of each row of an episode's counts."""
-        return [(slot, number + 1, None) for slot, number in enumerate(episode.classes, 1)]
 
     def row_images(self, episode: Any) -> list[RowImages]:
         """Return, for each row of an episode's counts, its queries, and the supports of all classes."""
