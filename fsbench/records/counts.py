@@ -23,7 +23,7 @@ NUMBERS = ("episode", "slot", "class_id", *COUNTS)
 """Columns of whole numbers."""
 
 REALS = ("score", *REGIONS)
-"""Columns of real numbers; those of episodes follow from the manifest, all others are counts."""
+"""Columns of real numbers."""
 
 TRUTH = ("gt", "void", "valid", "present")
 """Columns that tell the truth, whatever a method answers."""
@@ -34,18 +34,14 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
 
     Slot 0 of an episode is any foreground, slots 1 to N are its ways (classes). Duplicate episodes are kept once.
     Raises RecordError if an episode of the manifest is missing, so that a partial result never looks complete.
-
-    Args:
-        rows: {column: value} of each row, in any order.
-        manifest: the manifest of the test.
     """
     # spared until it is needed
     import polars as pl
 
-    rows = list(rows)
+    rows, schema = list(rows), count_schema(manifest.header)
     counted = [*NUMBERS, "present", "decided", *REALS]
     counted += [FAILED] if any(FAILED in row for row in rows) else []
-    frame = pl.DataFrame(rows, schema=count_schema(manifest.header).types(*counted))
+    frame = pl.DataFrame(rows, schema=schema.types(*counted))
     if FAILED in counted:
         frame = frame.with_columns(pl.col(FAILED).fill_null(False))
     frame = frame.unique(["episode", "slot"], keep="first", maintain_order=True)
@@ -88,9 +84,8 @@ def tested_rows(frame: "pl.DataFrame") -> "pl.DataFrame":
 def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
     """Add to each row the numbers of the images on which its prediction depends; confidence intervals need them.
 
-    Returns:
-        The count table with a column `SUPPORTS` (list of support image numbers), and `QUERIES` where a row has several
-        query images. The columns are not added if all queries of a run have the same supports.
+    They are columns of lists, `SUPPORTS`, and `QUERIES` where a row has several query images; not added if all queries
+    of a run have the same supports.
     """
     if is_fitted_once(manifest.header):
         return frame
@@ -100,7 +95,6 @@ def with_images(frame: "pl.DataFrame", manifest: Manifest) -> "pl.DataFrame":
 
 @lru_cache(maxsize=8)  # all runs of a test have the same manifest
 def _row_images(manifest: Manifest) -> "pl.DataFrame":
-    """Return the columns that `with_images` adds, for each episode and slot of a manifest."""
     import polars as pl
 
     header = manifest.header
@@ -117,17 +111,13 @@ def _row_images(manifest: Manifest) -> "pl.DataFrame":
 
 
 def counts_sha256(frame: "pl.DataFrame") -> str:
-    """Return a hash of all pixel counts, presence decisions and failures in a count table.
-
-    The hash does not depend on the number of processes or workers or on the batch size. Presence scores and region
-    measures, which are real numbers, have hashes of their own (`columns_sha256`).
-    """
+    """Return a hash of all pixel counts, presence decisions and failures, in whatever batches they were predicted."""
     return _whole_numbers_sha256(frame, *NUMBERS, "present", "decided", *([FAILED] if FAILED in frame.columns else []))
 
 
-def columns_sha256(frame: "pl.DataFrame") -> dict[str, str]:
-    """Return {column: hash} for each column of real numbers, as float32; missing values enter the hash, too."""
-    found = {}
+def hashes(frame: "pl.DataFrame") -> dict[str, str]:
+    """Return the hash of all whole numbers, `counts_sha256`, and that of each column of real numbers with its gaps."""
+    found = {"counts_sha256": counts_sha256(frame)}
     for name in REALS:
         values = np.array(frame[name].to_numpy(), dtype="<f4")  # a gap becomes NaN
         values[np.isnan(values)] = np.nan  # of one pattern of bits
@@ -135,27 +125,14 @@ def columns_sha256(frame: "pl.DataFrame") -> dict[str, str]:
     return found
 
 
-def truth_sha256(frame: "pl.DataFrame", with_pixels: bool = True) -> str:
-    """Return a hash of the truth in a count table (classes and true pixels), which is the same for all methods.
+def truth_sha256(frame: "pl.DataFrame", with_pixels: bool) -> str:
+    """Return a hash of the truth in a count table, classes and true pixels, which is the same for all methods.
 
-    Args:
-        frame: the table, whose rows are sorted.
-        with_pixels: whether to hash the numbers of true pixels. They differ between methods if pixels are counted at
-            the size of the method's input.
+    Numbers of true pixels differ between methods if they are counted at the size of the method's input.
     """
     return _whole_numbers_sha256(frame, *ORDER, "class_id", *(TRUTH if with_pixels else ()))
 
 
 def _whole_numbers_sha256(frame: "pl.DataFrame", *names: str) -> str:
-    """Hash columns of whole numbers and truth values, row by row, as int64."""
     table = np.stack([frame[name].cast(int).to_numpy() for name in names], 1).astype("<i8")
     return hashlib.sha256(table.tobytes()).hexdigest()
-
-
-def hashes(frame: "pl.DataFrame") -> dict[str, Any]:
-    """Return the hashes of a count table: {"counts_sha256", "columns_sha256", "truth_sha256": hash}, as in run.json."""
-    return {
-        "counts_sha256": counts_sha256(frame),
-        "columns_sha256": columns_sha256(frame),
-        "truth_sha256": truth_sha256(frame),
-    }

@@ -30,49 +30,36 @@ if TYPE_CHECKING:
     from fsbench.scores.answers import SegmentationResult
 
 FILE = "predictions.parquet"
-SHARED = ("episode", "slot", "decided", "score")
-"""Columns that are as in the counts."""
-_SOFT_BYTES = SOFT_SIDE**2
 _RANGE = np.dtype("<f4")
-"""Type of the least and the largest value of an attention map."""
-_ATTENTION_BYTES = 2 * _RANGE.itemsize + _SOFT_BYTES
+_BYTES = {"soft": SOFT_SIDE**2, "attention": 2 * _RANGE.itemsize + SOFT_SIDE**2}
 _LONGEST_RUN = 7
 """Characters of the longest run: 5 bits in each, of 32 and a sign."""
 
 Prediction = dict[str, Any]
 """A way's prediction in the journal: `size` (height, width), `rle`, and, where soft masks were asked for, `LAYERS`."""
-LAYERS = ("soft", "attention")
+LAYERS = tuple(_BYTES)
 """Columns of what is kept beside a mask: base64 of compressed bytes in the journal, None where there is none."""
 
 
 def encode(result: "SegmentationResult", keep: Keep) -> list[Prediction]:
-    """Encode an episode's prediction as JSON values, one dict per way.
-
-    Each has `size` (height, width) and `rle`, the mask as COCO run lengths; with `keep` "soft" also `soft`
-    (probabilities) and `attention`, each compressed, or None if the method gives none.
-    """
+    """Encode an episode's prediction as JSON values, a `Prediction` per way; with `LAYERS` if `keep` is "soft"."""
     label_map = result.label_map
     texts = encode_ways(label_map, len(result.classes))
     ways: list[Prediction] = [{"size": list(label_map.shape), "rle": text} for text in texts]
     if keep == "soft":
         for name in LAYERS:
             maps = getattr(result, name)
-            packed = [None] * len(ways) if maps is None else [_compress(_content(values)) for values in maps]
-            ways = [{**way, name: values} for way, values in zip(ways, packed, strict=True)]
+            for number, way in enumerate(ways):
+                way[name] = None if maps is None else _compressed(maps[number])
     return ways
 
 
-def _content(values: np.ndarray) -> bytes:
-    """Return the bytes of a map: a soft mask's (uint8) as they are, an attention map's (float32) as its range and
-    cells."""
-    if values.dtype == np.uint8:
-        return values.tobytes()
-    least, largest = values.min(), values.max()
-    cells = np.rint(255 * ((values - least) / (largest - least or 1)))
-    return np.array([least, largest], dtype=_RANGE).tobytes() + cells.astype(np.uint8).tobytes()
-
-
-def _compress(content: bytes) -> str:
+def _compressed(values: np.ndarray) -> str:
+    content = values.tobytes()
+    if values.dtype != np.uint8:  # an attention map
+        least, largest = values.min(), values.max()
+        cells = np.rint(255 * ((values - least) / (largest - least or 1)))
+        content = np.array([least, largest], dtype=_RANGE).tobytes() + cells.astype(np.uint8).tobytes()
     return b64encode(zlib.compress(content, 9)).decode()
 
 
@@ -90,20 +77,14 @@ def write_predictions(
     counts: "pl.DataFrame",
     keep: Keep,
 ) -> bool:
-    """Write a run's predictions to `predictions.parquet`; remove an earlier file if nothing is to be kept.
+    """Write a run's predictions, or remove an earlier file if none are to be kept; return whether attention maps are.
+
+    Raises RecordError if a prediction is missing, so that a partial file never looks complete.
 
     Args:
-        folder: the folder of the run.
         kept: (episode number, way, whether it was called present, encoded prediction) in any order; entries of one
             episode and way are equal.
-        counts: the count table of the run.
-        keep: how much of each prediction to write: "none", "masks" or "soft".
-
-    Returns:
-        Whether there are attention maps.
-
-    Raises:
-        RecordError: a prediction is missing, so that a partial file never looks complete.
+        counts: the count table of the run, in `folder`.
     """
     # spared until it is needed
     import polars as pl
@@ -113,20 +94,17 @@ def write_predictions(
         path.unlink(missing_ok=True)
         return False
     of_way = {(episode, slot): prediction for episode, slot, _, prediction in kept if holds(prediction, keep)}
-    table = counts.filter(pl.col("slot") > 0).select(SHARED)
+    table = counts.filter(pl.col("slot") > 0).select("episode", "slot", "decided", "score")
     try:
         rows = [of_way[key] for key in table.select("episode", "slot").rows()]
     except KeyError as error:
         raise RecordError(
             f"the prediction of episode {error.args[0][0]} is missing; run the same command again"
         ) from None
-    columns = {
-        "height": [row["size"][0] for row in rows],
-        "width": [row["size"][1] for row in rows],
-        "rle": [row["rle"] for row in rows],
-    }
+    heights, widths = zip(*(row["size"] for row in rows), strict=True)
+    columns: dict[str, Sequence[Any]] = {"height": heights, "width": widths, "rle": [row["rle"] for row in rows]}
     if keep == "soft":
-        columns |= {name: [_decoded(row.get(name)) for row in rows] for name in LAYERS}
+        columns |= {name: [row[name] and b64decode(row[name]) for row in rows] for name in LAYERS}
         if all(values is None for values in columns["attention"]):
             del columns["attention"]
     types = PREDICTIONS.types(*columns)
@@ -134,18 +112,10 @@ def write_predictions(
     return "attention" in columns
 
 
-def _decoded(text: str | None) -> bytes | None:
-    """Return the bytes of a layer of `LAYERS` as the journal has it."""
-    return None if text is None else b64decode(text)
-
-
 def label_map_of(ways: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Decode the masks of an episode's ways 1..N into a label map (h, w) uint8, 0 is background.
+    """Decode the `rle` and `size` of an episode's ways 1..N into a label map (h, w) uint8, 0 is background.
 
     Raises ValueError if a mask cannot be decoded, or two masks share a pixel.
-
-    Args:
-        ways: for each way its `size` (height, width) and `rle` (COCO run lengths).
     """
     height, width = ways[0]["size"]
     label_map = np.zeros((height, width), dtype=np.uint8)
@@ -158,12 +128,7 @@ def label_map_of(ways: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 
 class StoredPredictions:
-    """Predictions of a finished run, decoded one episode at a time; a RecordError names what cannot be decoded.
-
-    Args:
-        record: the run.
-        frame: the run's table of predictions, a row per (episode, way), see `read_predictions`.
-    """
+    """Predictions of a finished run, decoded one episode at a time; a RecordError names what cannot be decoded."""
 
     def __init__(self, record: Record, frame: "pl.DataFrame"):
         self.record = record
@@ -174,7 +139,6 @@ class StoredPredictions:
 
     @cached_property
     def _ways(self) -> dict[int, list[dict[str, Any]]]:
-        """Rows by episode, in the order of the ways."""
         ways: dict[int, list[dict[str, Any]]] = {}
         for row in self._frame.iter_rows(named=True):
             ways.setdefault(row["episode"], []).append({**row, "size": (row["height"], row["width"])})
@@ -188,24 +152,20 @@ class StoredPredictions:
             raise self._refusal(f"{error} in episode {episode}") from error
 
     def ways(self, episode: int) -> list[dict[str, Any]]:
-        """Return the stored rows of an episode's ways, as {column: value}, with mask `size` (h, w) and `rle`."""
+        """Return the stored rows of an episode's ways, {column: value}, each also with the mask's `size` (h, w)."""
         return self._ways[episode]
 
     def presence(self, episode: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the method's presence decision on each way, (N,) bool, and its presence scores, (N,) float32."""
-        scores = [row["score"] for row in self._ways[episode]]
-        return np.array(self.decided(episode), bool), np.array(scores, np.float32)
+        return np.array(self.decided(episode)), np.array([row["score"] for row in self._ways[episode]], np.float32)
 
     def decided(self, episode: int) -> list[bool]:
         """Return for each way of an episode whether the method decided that the query shows it."""
         return [row["decided"] for row in self._ways[episode]]
 
     def soft_masks(self, episode: int) -> np.ndarray | None:
-        """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) uint8 of an episode; None if the run kept none.
-
-        Values are probabilities of each way (class) in steps of 1/255.
-        """
-        contents = self._contents("soft", episode, _SOFT_BYTES)
+        """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) of an episode in steps of 1/255; None if not kept."""
+        contents = self._contents("soft", episode)
         return None if contents is None else np.stack([_cells(content) for content in contents])
 
     def attention(self, episode: int) -> np.ndarray | None:
@@ -213,13 +173,13 @@ class StoredPredictions:
 
         Rounding changes a value by at most 1/510 of its map's range.
         """
-        contents = self._contents("attention", episode, _ATTENTION_BYTES)
+        contents = self._contents("attention", episode)
         return None if contents is None else np.stack([_attention_map(content) for content in contents])
 
-    def _contents(self, name: str, episode: int, size: int) -> list[bytes] | None:
-        """Return the decompressed bytes of a layer of each way, `size` bytes each; None without."""
-        packed = [values for row in self._ways[episode] if (values := row.get(name)) is not None]
-        if len(packed) < len(self._ways[episode]):
+    def _contents(self, name: str, episode: int) -> list[bytes] | None:
+        ways, size = self._ways[episode], _BYTES[name]
+        packed = [values for row in ways if (values := row.get(name)) is not None]
+        if len(packed) < len(ways):
             return None
         try:
             contents = [zlib.decompressobj().decompress(values, size + 1) for values in packed]
@@ -246,8 +206,7 @@ def _attention_map(content: bytes) -> np.ndarray:
 def read_predictions(record: Record) -> StoredPredictions | None:
     """Read the stored predictions of a finished run; None if the run kept none, or its file was left out.
 
-    Raises:
-        RecordError: the file is not as the run wrote it, or its masks are larger than any may be.
+    Raises RecordError if the file is not as the run wrote it, or its masks are larger than any may be.
     """
     path = record.path / FILE
     if not is_file(path):

@@ -35,14 +35,13 @@ MANIFEST, COUNTS = "manifest.jsonl", "episodes.parquet"
 
 @dataclass(frozen=True)
 class Record:
-    """A finished run: its folder and `run.json`, from which its manifest and counts are read when needed."""
+    """A finished run: its folder and `run.json`; its manifest and counts are read when needed."""
 
     path: Path
     run: Run
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what goes to another process, which reads manifest and counts itself where it needs them."""
-        return {"path": self.path, "run": self.run}
+        return {"path": self.path, "run": self.run}  # another process reads the files itself
 
     def file(self, name: str) -> Path:
         """Return a file of the record. Raises RecordError unless it is as the run wrote it."""
@@ -72,27 +71,20 @@ class Record:
     @cached_property
     def flat_identity(self) -> dict[str, Any]:
         """The run's identity as {dotted key: value}, such as "method.width"."""
-
-        def walk(prefix: str, value: Any) -> dict[str, Any]:
-            if isinstance(value, dict):
-                return {k: v for key, inner in value.items() for k, v in walk(f"{prefix}.{key}", inner).items()}
-            return {prefix.removeprefix("."): value}
-
-        return walk("", self.run.identity.as_json())
+        return dict(_flat("", self.run.identity.as_json()))
 
     @property
     def protocol(self) -> Protocol:
-        """Protocol of the run's test. Raises SettingsError if this installation does not know it."""
+        """Raises SettingsError if this installation does not know the protocol."""
         return protocol_of(self.header)
 
     @cached_property
     def header(self) -> Header:
-        """Header of the test's manifest. Raises RecordError if it cannot be read."""
         return self.manifest.header
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The test's manifest. Raises RecordError if it cannot be read."""
+        """Raises RecordError if the manifest cannot be read."""
         with _blaming(self.path):
             manifest = read_test(self.path / MANIFEST)
             return replace(manifest, own_list=True) if self.run.identity.own_list else manifest
@@ -103,19 +95,19 @@ class Record:
         return self.protocol.statistics(official_rows(self.every_episode), self.header).scores()
 
     @cached_property
-    def hashes(self) -> dict[str, Any]:
-        """Hashes of the counts, of each column of real numbers, and of the truth (`fsbench.records.counts.hashes`)."""
+    def hashes(self) -> dict[str, str]:
+        """Hashes of all that was counted, see `fsbench.records.counts.hashes`."""
         return hashes(self.every_episode)
 
     @property
     def counts_sha256(self) -> str:
         """Hash of all pixel counts, presence decisions and failures."""
-        return str(self.hashes["counts_sha256"])
+        return self.hashes["counts_sha256"]
 
     @property
     def counted(self) -> str:
-        """Hash of everything that was counted: whole numbers, real numbers and the truth."""
-        return fingerprint([*self.hashes.values()])
+        """Hash of everything that was counted: whole numbers and real numbers."""
+        return fingerprint(self.hashes)
 
     @property
     def failed_episodes(self) -> int:
@@ -125,39 +117,28 @@ class Record:
 
     @cached_property
     def episodes(self) -> "pl.DataFrame":
-        """Count table of the test's episodes with their official supports, from which scores are computed.
+        """Count table, sorted by (episode, slot), from which scores are computed: with the official supports.
 
-        It has a row per (episode, slot), sorted, with pixel counts, presence, and the numbers of the images that a row
-        depends on (`with_images`).
+        Rows have the numbers of the images that they depend on (`fsbench.records.counts.with_images`).
         """
         return with_images(official_rows(self.every_episode), self.manifest)
 
     @cached_property
     def undefined_classes(self) -> list[str]:
         """Names of classes that no episode shows, if the protocol's mIoU is undefined without them; else empty."""
-        if not self.protocol.counting.on_absent:  # else the counts need not be read
+        counting, names = self.protocol.counting, self.header.class_names
+        if not counting.on_absent:  # else the counts need not be read
             return []
-        return [
-            self.header.class_names[str(n)]
-            for n in self.protocol.counting.undefined_classes(self.episodes, self.header)
-        ]
+        return [names[str(number)] for number in counting.undefined_classes(self.episodes, self.header)]
 
     @cached_property
     def every_draw(self) -> "pl.DataFrame":
-        """Count table of the test with all draws of supports; a column `draw` numbers them if there are several.
-
-        Each row also has the numbers of the images that it depends on (`with_images`).
-        """
+        """The table `episodes` with all draws of supports; a column `draw` numbers them if there are several."""
         return with_images(tested_rows(self.every_episode), self.manifest)
 
     @cached_property
     def every_episode(self) -> "pl.DataFrame":
-        """Count table of all episodes: all draws of supports, and episodes that only calibrate.
-
-        There is a column `draw` if there are several draws of supports, and `calibrates` if some episodes only serve to
-        calibrate a threshold.
-
-        The images that a row depends on are not included; `episodes` has them.
+        """Count table as it is in the file: all draws of supports, and episodes that only calibrate (`calibrates`).
 
         Raises RecordError if the counts cannot be read, or are impossible.
         """
@@ -166,6 +147,14 @@ class Record:
             frame = read_parquet(file, count_schema(self.header))
             check_identities(frame, self.manifest, self.run, file)
             return frame
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield name, value
+        return
+    for key, inner in value.items():
+        yield from _flat(f"{name}.{key}" if name else key, inner)
 
 
 def read_record(path: Path) -> Record | None:
@@ -182,7 +171,6 @@ def read_record(path: Path) -> Record | None:
 
 @contextmanager
 def _blaming(folder: Path) -> Iterator[None]:
-    """Name the run in `folder` in a RecordError from within the block."""
     try:
         yield
     except RecordError as error:
@@ -191,13 +179,9 @@ def _blaming(folder: Path) -> Iterator[None]:
 
 
 def leave_out_damaged(records: Sequence[Record], refused: list[str], build: Callable[[list[Record]], Built]) -> Built:
-    """Return what `build` makes of the records, leaving out runs that it finds damaged.
+    """Return what `build` makes of the records, called again without each run for which it raises RecordError.
 
-    Args:
-        records: finished runs.
-        refused: a message about each damaged run is appended to it.
-        build: function from a list of records to any result; raises RecordError if a record is damaged, and is then
-            called again without it.
+    Messages about these runs are appended to `refused`.
     """
     left = list(records)
     while True:
@@ -214,18 +198,13 @@ def leave_out_damaged(records: Sequence[Record], refused: list[str], build: Call
 def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
     """Find all finished runs below `root` (or `root` itself), sorted by folder.
 
-    Folders within the folder of a run are part of it, not runs of their own. `fsbench.records.run_directory` describes
-    runs that are being repeated.
-
-    Args:
-        root: folder to search.
-        refused: messages about damaged runs are appended to it; without it a damaged run raises RecordError.
+    Folders within the folder of a run are part of it. Messages about damaged runs are appended to `refused`; without it
+    such a run raises RecordError.
     """
     if not root.is_dir():
         raise RecordError(f"{root} is no folder; expected a folder of runs{near_path(root)}")
-    folders = sorted(folder for folder in _run_folders(root) if is_current(folder))
     records = []
-    for folder in folders:
+    for folder in sorted(filter(is_current, _run_folders(root))):
         try:
             record = read_record(folder)
             if record is not None and refused is not None:
@@ -240,7 +219,6 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
 
 
 def _run_folders(root: Path) -> Iterator[Path]:
-    """Yield the folders below `root` that have a run.json, but for those within another."""
     for folder, inner, files in os.walk(root):
         if "run.json" in (*inner, *files):
             inner.clear()
@@ -250,11 +228,8 @@ def _run_folders(root: Path) -> Iterator[Path]:
 def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = None) -> list[Record]:
     """Find the finished runs below several folders; copies of a run count once.
 
-    If two copies of a run differ, both are left out, since it is unknown which one is genuine.
-
-    Args:
-        folders: folders to search, each with all folders below it.
-        refused: messages about damaged runs and differing copies are appended to it; without it they raise RecordError.
+    If two copies of a run differ, both are left out, since it is unknown which one is genuine. Messages about these and
+    about damaged runs are appended to `refused`; without it they raise RecordError.
     """
     messages: list[str] = []
     copies: dict[str, list[Record]] = {}
@@ -277,10 +252,7 @@ def find_distinct_records(folders: Iterable[Path], refused: list[str] | None = N
 
 
 def finished_records(folders: Iterable[Path]) -> tuple[list[Record], list[str]]:
-    """Find the finished runs below `folders`, copies once; return them with messages about damaged ones.
-
-    Raises RecordError or SettingsError if there is no undamaged run.
-    """
+    """Find the finished runs below `folders`, at least one, copies once; return them with messages on damaged ones."""
     folders, refused = list(folders), list[str]()
     records = find_distinct_records(folders, refused)
     if not records:

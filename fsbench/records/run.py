@@ -1,8 +1,7 @@
 """The content of a finished run's `run.json` as types: its identity, facts, and the seal over all of its files.
 
 What follows from these, the counts or the manifest, such as scores, is not stored: see `fsbench.records.record`.
-Fields stand in the order in which a run writes them. A field with a default is one that records of runs lack that have
-no such thing; entries of later versions are kept under their names without a meaning.
+Fields stand in the order in which a run writes them; one with a default is not written by runs without such a thing.
 """
 
 import json
@@ -43,11 +42,10 @@ Remark = Annotated[str, Field(max_length=10_000)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 LONGEST_LABEL = 60
-"""Most characters of a label that a user gives a run."""
 
 
 def is_label(text: str) -> bool:
-    """Return whether a text can label a run: short, visible, without brackets, parentheses and long dashes."""
+    """Return whether a text can label a run: short and visible, without brackets, parentheses and long dashes."""
     return len(text) <= LONGEST_LABEL and text.isprintable() and text == text.strip() and not set(text) & set("()[]—")
 
 
@@ -59,11 +57,8 @@ def _check_label(text: str) -> str:
 
 Label = Annotated[str, AfterValidator(_check_label)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
-"""At most 30 years."""
 Mebibytes = Annotated[float, Field(ge=0, le=2**30)]
-"""At most a pebibyte."""
 Rate = Annotated[float, Field(ge=0, le=1e7)]
-"""Episodes a second."""
 
 
 class Entries(BaseModel):
@@ -79,10 +74,8 @@ class Entries(BaseModel):
 class OptimizerStep(Entries):
     """How many episodes (or images) make up one optimiser step, over processes and micro-batches.
 
-    Attributes:
-        batch_size: number of episodes per process and micro-batch if `processes` is set, else per step.
-        division: {name: value} of how a step is divided over processes and micro-batches; None if the division changes
-            results only by rounding.
+    `batch_size` is that of a process and micro-batch if `processes` is set, else of a step; `division` is None if it
+    changes results only by rounding.
     """
 
     batch_size: Count | None = None
@@ -106,7 +99,7 @@ from a checkpoint, its hash."""
 
 
 class MethodSettings(Entries):
-    """Method of a run: its configuration's name, its class in lower case, and its settings."""
+    """Method of a run: its configuration's name, its class in lower case (`type`), and its settings."""
 
     name: Name
     type: Text = ""
@@ -125,13 +118,11 @@ class Identity(Entries):
     """Everything that can change a run's result; a hash of these entries ends the name of the run's folder.
 
     Attributes:
-        files_sha256: hash of the contents of the test's images and label files.
-        all_files_sha256: hash of the files that the tests of all folds use, which is equal for all folds of one test.
+        files_sha256: hash of the test's images and label files; `all_files_sha256` is that of all folds' tests.
         answers_sha256: hash of the predictions that were counted if another program made them; else None.
-        painting: rule by which label maps were painted from outlines; unset if the label maps are files.
+        painting: rule by which label maps were painted from outlines; unset if they are files.
         own_list: set if the episodes are a user's own list, not those that the protocol draws.
-        adaptation: hashes of the data on which the method is fine-tuned before the test, and what chooses the epoch;
-            unset if the method is not fine-tuned.
+        adaptation: hashes of the data on which the method is fine-tuned before the test, and what chooses the epoch.
         kept_support: share of each support's object that is labelled, see `fsbench.data.support_annotation`.
     """
 
@@ -164,9 +155,7 @@ class Training(Entries):
     """How a run's weights were trained; entries that are not known are None.
 
     Attributes:
-        image_size: side in pixels of the training images.
-        settings: {name: value} of settings of the trainer and of the training data.
-        method: {name: value} of settings of the method that was trained.
+        settings: settings of the trainer and of the training data; `method` has those of the method.
         chosen_by: `CHOSEN_BY`, or `LAST` if nothing was validated.
         episodes, official_episodes: numbers of validation episodes, and of those that the protocol prescribes.
     """
@@ -190,7 +179,7 @@ class Training(Entries):
 
 
 class TrainedOn(Entries):
-    """Data on which weights of another run were trained; `classes` is the number of base classes."""
+    """Data on which weights of another run were trained, and the number of base classes."""
 
     dataset: Name
     fold: Count
@@ -201,10 +190,8 @@ class TrainedOn(Entries):
 class Weights(Entries):
     """Weights that a run evaluated: where they come from, and how they were trained.
 
-    Attributes:
-        origin: None if another program made the predictions.
-        training: None if nothing was trained, or if the checkpoint does not say.
-        trained_on: None if that is the run's own data, or if the checkpoint does not say.
+    `origin` is None if another program made the predictions, `training` if nothing was trained, `trained_on` if that
+    is the run's own data; the latter two also if the checkpoint does not say.
     """
 
     origin: Origin | None
@@ -213,13 +200,13 @@ class Weights(Entries):
 
 
 class Told(Entries):
-    """What a method gets to know of the test's classes besides its own training: kinds and numbers of labels.
+    """What a method gets to know of the test's classes besides its own training.
 
     Attributes:
-        supervision: kinds of labels that the method gets in training and with the supports, such as "masks".
+        supervision: kinds of labels in training and with the supports, such as "masks".
         saw_test_classes: whether pretrained networks in the method were trained with labels of the test's classes.
-        labelled_images: number of labelled images of a test class that the method learned from before the test, for the
-            class with the most; 0, and not written, if the method only gets each episode's supports.
+        labelled_images: most labelled images of a test class that the method learned from before the test; 0 if it only
+            gets each episode's supports.
     """
 
     supervision: list[Supervision]
@@ -228,12 +215,9 @@ class Told(Entries):
 
 
 class WentOn(Entries):
-    """How an interrupted evaluation was resumed.
+    """How an interrupted evaluation was resumed: `episodes` were predicted before the last start.
 
-    Attributes:
-        episodes: number of episodes that were predicted before the last start.
-        asked_again: number of these episodes that were predicted again, with equal results.
-        code: the code of the predicting function, compared with that before.
+    `asked_again` of these were predicted again, with equal results; `code` compares that of the predicting function.
     """
 
     episodes: Count
@@ -244,10 +228,8 @@ class WentOn(Entries):
 class Cost(Entries):
     """Parameters, time and memory of an evaluation; entries are None if all episodes were evaluated before.
 
-    Attributes:
-        peak_mib: peak memory in MiB; None, too, if other methods were evaluated in the same process.
-        kept_features: share, from 0 to 1, of image uses whose features were cached from an earlier episode; None if no
-            features are cached.
+    `peak_mib` is None, too, if other methods were evaluated in the same process. `kept_features` is the share of image
+    uses whose features were cached from an earlier episode, None if none are cached.
     """
 
     trainable_parameters: Count | None
@@ -277,11 +259,7 @@ class TrainingOutcome(Entries):
 
 
 class Provenance(Entries):
-    """Time, code version, machine and numeric kernels of an evaluation.
-
-    Attributes:
-        variables: {name: value} of environment variables that choose instructions or kernels.
-    """
+    """Time, code version, machine, numeric kernels, and environment variables that choose these, of an evaluation."""
 
     finished: Text = ""
     commit: Text | None = None
@@ -299,16 +277,14 @@ class RunFacts(Entries):
     """What a run knows of itself besides its files.
 
     Attributes:
-        id: name of the run's folder.
         loaded: origin and training of the weights of a checkpoint that was loaded.
         checkpoint_variant: how settings are known that an authors' checkpoint does not show; None for others.
         told: None if another program made the predictions.
         asked_alone: number of episodes that were also predicted one by one before the test, with equal results; None if
             another program made the predictions.
-        went_on: None if the run was not interrupted, or if its identity includes its code.
+        went_on: None if not interrupted, or if the identity includes the code.
         presence: rule by which the method counts a class as present in the query, in words.
-        beyond_authors_rule: why the authors' rule for joining several shots does not cover the test's number of shots;
-            "" if it does.
+        beyond_authors_rule: why the authors' rule for joining shots does not cover the test's number of them, or "".
         sees_supports: False for a baseline that uses the query alone.
         dropped_classes: names of classes that were left out for lack of images, in the order of the header's numbers.
         attention: what stored attention maps show, in the method's words; "" without such maps.
@@ -335,7 +311,7 @@ class RunFacts(Entries):
 
     @property
     def handed_in(self) -> bool:
-        """Whether another program made the predictions, which were counted here."""
+        """Whether another program made the predictions."""
         return self.identity.answers_sha256 is not None
 
     @property
@@ -377,12 +353,7 @@ class FileState(Entries):
 
 
 class Run(RunFacts):
-    """Content of `run.json`: a finished run, sealed.
-
-    Attributes:
-        files: {name of each other file of the record: its size and hash}.
-        seal: hash over all other entries, and so over all files of the record.
-    """
+    """Content of `run.json`; its seal is a hash over all other entries, and so over all files of the record."""
 
     files: dict[Name, FileState]
     seal: Sha256
@@ -409,11 +380,7 @@ def run_name(words: str) -> str:
 
 
 def read_run(file: Path) -> Run | None:
-    """Read a run.json; None if the file does not exist.
-
-    Raises RecordError if it was cut or edited, which names entries that are missing, or the first one with a wrong type
-    or range.
-    """
+    """Read a run.json; None if the file does not exist. Raises RecordError if it was cut or edited."""
     remedy = "remove the folder or run it again"
     try:
         values = read_json(file, "record")
@@ -439,5 +406,4 @@ def read_run(file: Path) -> Run | None:
 
 
 def write_run(file: Path, run: Run) -> None:
-    """Write a run.json."""
     write_text(file, json.dumps(run.as_json(), indent=2) + "\n")

@@ -31,19 +31,13 @@ def write_record(
 ) -> Record:
     """Write the record of an evaluated test: manifest, counts, predictions and, last, `run.json`.
 
-    Args:
-        folder: the folder of the run, which exists.
-        test: the test that was evaluated.
-        frame: the count table of all episodes of the test, see `fsbench.records.counts.to_frame`.
-        facts: entries of `run.json` about the method and the evaluation.
-        kept: (episode number, way, whether the method called the way present, encoded prediction) of each prediction to
-            store.
-        keep: how much of the predictions to store: "none", "masks" or "soft".
-        attention_meaning: what the method's attention maps show, in its own words; "" if it has none.
-        listeners: functions that are called with the record before `run.json` is written.
+    Raises RecordError if a prediction that is to be stored is missing.
 
-    Raises:
-        RecordError: a prediction that is to be stored is missing.
+    Args:
+        frame: the count table of all episodes of the test, see `fsbench.records.counts.to_frame`.
+        kept, keep: the predictions, and how much of them to store, see `write_predictions`.
+        attention_meaning: what the method's attention maps show, in its own words; "" if it has none.
+        listeners: functions that are called before `run.json` is written, see `write_files`.
     """
     test.manifest.write(folder / MANIFEST)
     more: dict[str, str | list[str]] = {}
@@ -55,14 +49,9 @@ def write_record(
 
 
 def label_run(record: Record, label: str | None) -> Record:
-    """Give a finished run another label in its `run.json`; nothing else changes.
+    """Give a finished run another label; "" removes it, None leaves it as it is.
 
-    Args:
-        record: the run.
-        label: the new label; "" removes it, None leaves it as it is.
-
-    Raises:
-        SettingsError: another process works on the run.
+    Raises SettingsError if another process works on the run.
     """
     if label is None or label == record.run.label:
         return record
@@ -74,15 +63,10 @@ def label_run(record: Record, label: str | None) -> Record:
 
 
 def write_files(folder: Path, facts: RunFacts, frame: "pl.DataFrame", listeners: Iterable[Listener] = ()) -> Record:
-    """Write `episodes.parquet`, then `run.json` with its seal, which marks the run's folder as complete.
+    """Write `episodes.parquet` beside a run's other files, then `run.json` with its seal, which makes it complete.
 
-    Args:
-        folder: the folder of the run, with its manifest and, where they are kept, its predictions.
-        facts: entries of `run.json`.
-        frame: the count table of the run's episodes.
-        listeners: functions that are called with the record before `run.json` is written, so that a run that is killed
-            during these calls is not complete. If a listener raises an error, the other listeners are still called and
-            `run.json` is written; then the first error is raised.
+    A run that is killed while `listeners` are called is not complete. If one raises an error, the others are still
+    called and `run.json` is written; then the first error is raised.
     """
     write_parquet(folder / COUNTS, frame)
     files = {name: FileState.of(folder / name) for name in (MANIFEST, COUNTS, PREDICTIONS) if (folder / name).is_file()}
