@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 
 from fsbench.cli.main import main
-from fsbench.pages.board.results import run_result
 from fsbench.protocols.reading import metric_named
 from fsbench.results.comparison.compare import compare_tests
 from fsbench.results.measuring.recount import recount
@@ -70,12 +69,6 @@ def test_rescoring(runs):
     assert group.metrics == ("mIoU", "FB-IoU-classes", "accuracy")
     (score,) = (row.estimate for row in group.rows if row.metric == "FB-IoU-classes")
     assert score.value == pytest.approx(by_hand(runs[0]))
-
-
-def test_leaderboards(runs):
-    statistics = run_result(runs[0].path).statistics
-    assert set(statistics.scores()) == {"mIoU", "FB-IoU-classes", "accuracy"}
-    assert statistics.scores()["FB-IoU-classes"] == pytest.approx(by_hand(runs[0]))
 
 
 def test_other_protocols_do_not_have_it(make):
