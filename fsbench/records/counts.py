@@ -53,7 +53,7 @@ def to_frame(rows: Iterable[dict[str, Any]], manifest: Manifest) -> "pl.DataFram
             "run the same command again to finish them"
         )
     names, named = named_rows(manifest)
-    queries = pl.DataFrame(named, count_schema(manifest.header).types(*names), orient="row")
+    queries = pl.DataFrame(named, schema.types(*names), orient="row")
     queries = queries.drop("slot", "class_id").unique("episode")
     return frame.join(queries, on="episode", how="left").sort("episode", "slot")
 

@@ -1,12 +1,10 @@
 """Identities of a record: relations that its counts keep whatever was predicted.
 
-Of every pixel (in classification: of every query image) it is counted once what was predicted and what is true, as
-`fsbench.scores.answers` and `fsbench.scores.classification` do. Whoever reads a record's counts reads them through here
-(`fsbench.records.record.Record`). A record that keeps all identities may still be made up: a prediction that nobody
-made has sound counts, too.
+Of every pixel (in classification: of every query image) it is counted once what was predicted and what is true. Counts
+that keep all identities may still be made up: a prediction that nobody made has sound counts, too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,15 +42,12 @@ class _Rows:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """The first row of each episode, (E,)."""
         return np.flatnonzero(np.diff(self.episode, prepend=self.episode[:1] - 1))
 
     @cached_property
     def number(self) -> np.ndarray:
         """The place of each row's episode among all, (rows,)."""
-        is_start = np.zeros(len(self.episode), dtype=np.int64)
-        is_start[self.starts] = 1
-        return is_start.cumsum() - 1
+        return np.repeat(np.arange(len(self.starts)), np.diff(self.starts, append=len(self.episode)))
 
     @cached_property
     def query(self) -> np.ndarray:
@@ -60,20 +55,17 @@ class _Rows:
         return np.asarray(self.frame["query"].rank("dense").to_numpy()).astype(np.int64)
 
     def first(self, values: np.ndarray) -> np.ndarray:
-        """Return for each row the value of its episode's first row."""
+        """Return for each row the value of its episode's first row; `total` and `largest` are over its rows."""
         return values[self.starts][self.number]
 
     def total(self, values: np.ndarray) -> np.ndarray:
-        """Return for each row the sum over the rows of its episode."""
         return np.add.reduceat(values, self.starts)[self.number]
 
     def largest(self, values: np.ndarray) -> np.ndarray:
-        """Return for each row the largest of the values of its episode."""
         return np.maximum.reduceat(values, self.starts)[self.number]
 
-    def differs(self, keys: Sequence[str], values: Sequence[str]) -> np.ndarray:
-        """Return the rows whose `values` are others than those of an earlier row with the same `keys`."""
-        numbers = self.query if keys == ["query"] else self.query * (1 << 32) + self["class_id"]
+    def differs(self, numbers: np.ndarray, *values: str) -> np.ndarray:
+        """Return the rows whose `values` are others than those of an earlier row with the same number."""
         order = np.argsort(numbers, kind="stable")
         follows = np.diff(numbers[order]) == 0
         found = np.zeros(len(numbers), dtype=bool)
@@ -84,16 +76,9 @@ class _Rows:
 
 
 def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: Path) -> None:
-    """Check that a run's counts are possible under its protocol, such as hits not above predicted pixels.
+    """Check that a run's counts, read from `file`, are possible under its protocol, such as no more hits than pixels.
 
-    Args:
-        frame: the count table of all episodes of the run.
-        manifest: the episodes of the run; the table has all rows of each.
-        run: content of the run's `run.json`.
-        file: the file that the counts were read from, named in messages.
-
-    Raises:
-        RecordError: a row is impossible; the message names the first one by its episode and way.
+    Raises RecordError if a row is impossible, which names the first one by its episode and way.
     """
     if frame.is_empty():
         return
@@ -107,7 +92,6 @@ def check_identities(frame: "pl.DataFrame", manifest: Manifest, run: Run, file: 
 
 
 def _mask_faults(rows: _Rows, manifest: Manifest, protocol: Protocol, run: Run) -> Iterator[Fault]:
-    """Yield the rows that break an identity of counts of pixels; slot 0 is any foreground, the others are ways."""
     yield rows.tp > rows.pred, "{tp} right pixels of {pred} predicted ones"
     yield rows.tp > rows.gt, "{tp} right pixels of {gt} true ones"
     joined = rows.pred + rows.gt - rows.tp
@@ -125,13 +109,13 @@ def _mask_faults(rows: _Rows, manifest: Manifest, protocol: Protocol, run: Run) 
     if FAILED in rows.frame.columns:
         failed = rows[FAILED]
         yield failed != rows.first(failed), "another mark of failure than the episode's first row"
-    yield rows.differs(["query"], ["void", "valid"]), "{valid} and {void} void pixels of {query}, elsewhere others"
-    same = rows.differs(["query", "class_id"], ["gt", "present"]) & (rows.slot > 0)
-    yield same, "{gt} true pixels of class {class_id} in {query}, another truth elsewhere"
+    yield rows.differs(rows.query, "void", "valid"), "{valid} and {void} void pixels of {query}, elsewhere others"
+    of_class = rows.differs(rows.query * (1 << 32) + rows["class_id"], "gt", "present")
+    yield of_class & (rows.slot > 0), "{gt} true pixels of class {class_id} in {query}, another truth elsewhere"
 
 
 def _side_faults(rows: _Rows, pixels: np.ndarray, protocol: Protocol, run: Run) -> Iterator[Fault]:
-    """Yield the rows that count other pixels than the square at whose size they are counted has, where it is known."""
+    """Yield the rows of other pixels than the square at whose size they are counted has, where it is known."""
     asked = protocol.view.query_size if isinstance(protocol.view.query_size, int) else run.identity.image_size
     if asked is None or protocol.view.frame is not None or protocol.view.query_size not in ("input", asked):
         return
@@ -174,13 +158,10 @@ def _foreground_faults(rows: _Rows) -> Iterator[Fault]:
 
 
 def _presence_faults(rows: _Rows, protocol: Protocol, run: Run) -> Iterator[Fault]:
-    """Yield the rows whose presence, decision on it and score do not fit each other."""
     score, is_way = rows["score"].astype(float), rows.slot > 0
     yield ~((score >= -SCORE_ROUNDING) & (score <= 1 + SCORE_ROUNDING)), "a presence score of {score}, not in [0, 1]"
     yield (rows.gt > 0) & ~rows.present, "{gt} true pixels of what is not present"
-    if (
-        protocol.view.query_size in ("original", "square") and protocol.view.frame is None
-    ):  # truth as it is, no pixel is lost
+    if protocol.view.query_size in ("original", "square") and protocol.view.frame is None:  # no true pixel is lost
         yield is_way & rows.present & (rows.gt == 0), "no true pixel of what is present"
     for name, values in (("present", rows.present), ("decided", rows.decided), ("score", score)):
         any_way = rows.largest(np.where(is_way, values, values.min()))
@@ -203,14 +184,11 @@ def _region_faults(rows: _Rows) -> Iterator[Fault]:
 
 def _image_faults(rows: _Rows, header: Header) -> Iterator[Fault]:
     """Yield the rows that break an identity of classification, whose unit is a query image and whose slots are ways."""
-    queries = header.queries
     yield rows.tp > rows.pred, "{tp} of {pred} images that were named so are right"
     yield rows.tp > rows.gt, "{tp} of {gt} images are named rightly"
-    yield rows.gt != queries, f"{{gt}} query images of a class, expected {queries}"
+    yield rows.gt != header.queries, f"{{gt}} query images of a class, expected {header.queries}"
     yield rows.valid != rows.total(rows.gt), "{valid} query images, and another number in its ways"
     yield rows.valid != rows.total(rows.pred), "{valid} query images, and another number of answers"
     yield (rows.pred_void != 0) | (rows.void != 0), "void images, of which there are none"
-    yield (
-        ~rows.present | (rows.decided != (rows.pred > 0)),
-        "present is {present} and decided {decided} of {pred} images",
-    )
+    unfit = ~rows.present | (rows.decided != (rows.pred > 0))
+    yield unfit, "present is {present} and decided {decided} of {pred} images"

@@ -65,10 +65,8 @@ def _compressed(values: np.ndarray) -> str:
 
 def holds(prediction: Any, keep: Keep) -> bool:
     """Return whether an encoded prediction from a journal holds at least as much as `keep` requires."""
-    if keep == "none":
-        return True
-    needed = LAYERS if keep == "soft" else ()
-    return isinstance(prediction, dict) and all(name in prediction for name in needed)
+    needed = set(LAYERS if keep == "soft" else ())
+    return keep == "none" or (isinstance(prediction, dict) and needed <= prediction.keys())
 
 
 def write_predictions(
@@ -101,10 +99,10 @@ def write_predictions(
         raise RecordError(
             f"the prediction of episode {error.args[0][0]} is missing; run the same command again"
         ) from None
-    heights, widths = zip(*(row["size"] for row in rows), strict=True)
-    columns: dict[str, Sequence[Any]] = {"height": heights, "width": widths, "rle": [row["rle"] for row in rows]}
+    columns = {name: [row["size"][axis] for row in rows] for axis, name in enumerate(("height", "width"))}
+    columns["rle"] = [row["rle"] for row in rows]
     if keep == "soft":
-        columns |= {name: [row[name] and b64decode(row[name]) for row in rows] for name in LAYERS}
+        columns |= {name: [None if row[name] is None else b64decode(row[name]) for row in rows] for name in LAYERS}
         if all(values is None for values in columns["attention"]):
             del columns["attention"]
     types = PREDICTIONS.types(*columns)
@@ -166,7 +164,7 @@ class StoredPredictions:
     def soft_masks(self, episode: int) -> np.ndarray | None:
         """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) of an episode in steps of 1/255; None if not kept."""
         contents = self._contents("soft", episode)
-        return None if contents is None else np.stack([_cells(content) for content in contents])
+        return None if contents is None else contents.reshape(-1, SOFT_SIDE, SOFT_SIDE)
 
     def attention(self, episode: int) -> np.ndarray | None:
         """Return an episode's attention maps (N, `SOFT_SIDE`, `SOFT_SIDE`) float32; None if not kept.
@@ -174,9 +172,14 @@ class StoredPredictions:
         Rounding changes a value by at most 1/510 of its map's range.
         """
         contents = self._contents("attention", episode)
-        return None if contents is None else np.stack([_attention_map(content) for content in contents])
+        if contents is None:
+            return None
+        ranges, cells = np.split(contents, [2 * _RANGE.itemsize], 1)
+        least, largest = ranges.copy().view(_RANGE).T[..., None, None]
+        values: np.ndarray = least + (largest - least) * (cells.reshape(-1, SOFT_SIDE, SOFT_SIDE) / np.float32(255))
+        return values.astype(np.float32)
 
-    def _contents(self, name: str, episode: int) -> list[bytes] | None:
+    def _contents(self, name: str, episode: int) -> np.ndarray | None:
         ways, size = self._ways[episode], _BYTES[name]
         packed = [values for row in ways if (values := row.get(name)) is not None]
         if len(packed) < len(ways):
@@ -187,20 +190,10 @@ class StoredPredictions:
             raise self._refusal(f"{error} in {name} of episode {episode}") from error
         if any(len(content) != size for content in contents):
             raise self._refusal(f"{name} of episode {episode} has not {size} bytes")
-        return contents
+        return np.stack([np.frombuffer(content, np.uint8) for content in contents])
 
     def _refusal(self, problem: str) -> RecordError:
         return refusal(self.record.path / FILE, problem)
-
-
-def _cells(content: bytes) -> np.ndarray:
-    return np.frombuffer(content, dtype=np.uint8).reshape(SOFT_SIDE, SOFT_SIDE)
-
-
-def _attention_map(content: bytes) -> np.ndarray:
-    least, largest = np.frombuffer(content, dtype=_RANGE, count=2)
-    values: np.ndarray = least + (largest - least) * (_cells(content[2 * _RANGE.itemsize :]) / np.float32(255))
-    return values.astype(np.float32)
 
 
 def read_predictions(record: Record) -> StoredPredictions | None:

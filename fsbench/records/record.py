@@ -142,11 +142,10 @@ class Record:
 
         Raises RecordError if the counts cannot be read, or are impossible.
         """
-        with _blaming(self.path):
-            file = self.path / COUNTS
-            frame = read_parquet(file, count_schema(self.header))
-            check_identities(frame, self.manifest, self.run, file)
-            return frame
+        file = self.path / COUNTS
+        frame = read_parquet(file, count_schema(self.header))
+        check_identities(frame, self.manifest, self.run, file)
+        return frame
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -209,12 +208,11 @@ def find_records(root: Path, refused: list[str] | None = None) -> list[Record]:
             record = read_record(folder)
             if record is not None and refused is not None:
                 protocol_of(record.header)
+            records += [] if record is None else [record]
         except (RecordError, SettingsError) as error:
             if refused is None:
                 raise
             refused.append(str(error) if str(folder) in str(error) else f"{folder}: {error}")
-        else:
-            records += [] if record is None else [record]
     return records
 
 

@@ -391,11 +391,6 @@ def read_run(file: Path) -> Run | None:
     try:
         run = Run.model_validate(values)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
-        missing = [".".join(map(str, each["loc"])) for each in problems if each["type"] == "missing"]
-        if len(missing) == len(problems):
-            expected = "expected a whole record of fsbench"
-            raise RecordError(f"{file} lacks {', '.join(missing)}; {expected}; {remedy}") from None
         raise RecordError(f"{file} is no record of fsbench: {first_problem(error, values)}; {remedy}") from error
     if seal(values) != run.seal:
         raise RecordError(

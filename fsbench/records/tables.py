@@ -1,7 +1,6 @@
 """The parquet files of a record: one schema of each, one reader that checks it, and one writer.
 
-A record may be anybody's file. A schema says which columns a file has and what may stand in them; what follows from the
-other files of a record is checked where these are known (`fsbench.records.counts`, `fsbench.records.predictions`).
+A record may be anybody's file: a schema says which columns it has and what may stand in them.
 """
 
 from collections.abc import Mapping
@@ -22,32 +21,20 @@ from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 if TYPE_CHECKING:
     import polars as pl
 
-DRAW = "draw"
-"""Column with the number of an episode's draw of supports, in runs with several."""
-
-CALIBRATES = "calibrates"
-"""Column that tells the episodes that only calibrate, in runs with such."""
+DRAW, CALIBRATES = "draw", "calibrates"
+"""Columns of an episode's draw of supports, and of whether it only calibrates, in runs with several draws or such."""
 
 LARGEST = 2**40
 """Largest count: so many pixels has no image, and the sum of millions of them is still an int64."""
 
 LARGEST_EPISODE, LARGEST_CLASS = 2**31 - 1, 2**15 - 1
-"""Largest number of an episode, and of a class or a way."""
-
 ORDER = ("episode", "slot")
-"""Columns that sort the rows of every file; no two rows are alike in them."""
+"""Columns that sort the rows of every file, and differ in each."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """Allowed values of a column of a parquet file.
-
-    Attributes:
-        type: name of its Polars dtype.
-        bounds: smallest and largest allowed value of a column of whole numbers; None for other types.
-        has_gaps: whether values may be missing (null).
-        is_optional: whether a file may come without the column.
-    """
+    """Allowed values of a column of a parquet file; `bounds` are the least and the largest whole number."""
 
     type: Literal["Int16", "Int32", "Int64", "Float32", "Boolean", "String", "Binary"]
     bounds: tuple[int, int] | None = None
@@ -57,18 +44,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """Columns of a parquet file, with the values that each may hold.
-
-    Attributes:
-        kind: the kind of the file, which determines its largest size (`fsbench.base.files.opening.LIMITS`).
-        columns: {name of a column: its allowed values}.
-    """
+    """Columns of a parquet file; its kind determines its largest size (`fsbench.base.files.opening.LIMITS`)."""
 
     kind: str
     columns: Mapping[str, Column]
 
     def types(self, *names: str) -> dict[str, Any]:
-        """Return {column: Polars dtype} for the given columns, by default for those that every file must have."""
+        """Return {column: Polars dtype}, by default of the columns that every file must have."""
         # spared until it is needed
         import polars as pl
 
@@ -77,7 +59,6 @@ class Schema:
 
 
 def refusal(path: Path, problem: str) -> RecordError:
-    """Return the error for an unusable file of a run."""
     error = RecordError(
         f"{path} cannot be used ({problem}); expected the file as the run wrote it; get the whole run again, or run it "
         "again with --force"
@@ -89,8 +70,7 @@ def refusal(path: Path, problem: str) -> RecordError:
 def count_schema(header: Header) -> Schema:
     """Return the columns that `episodes.parquet` of a test must have: it has a row for each slot of each episode.
 
-    In segmentation slot 0 is any foreground, and 1 to N are the ways (classes). In classification there are only ways,
-    and no columns for query names, presence scores and region measures.
+    In classification there is no slot 0, any foreground, and query, score and region measures are gaps.
     """
     of_images = header.kind is not None
     count, real = Column("Int64", (0, LARGEST)), Column("Float32", has_gaps=of_images)
@@ -131,22 +111,12 @@ PREDICTIONS = Schema(
 
 
 def largest_way(header: Header) -> int:
-    """Return the largest number of ways (classes) that an episode of this test can have.
-
-    In the fully augmented setting, and if all classes are segmented at once, that is the number of the fold's classes;
-    else it is the test's number of ways.
-    """
+    """Return the largest number of ways (classes) that an episode of this test can have."""
     return len(header.class_ids) if header.setting == "fully_augmented" or header.all_classes else header.way
 
 
 def read_parquet(path: Path, schema: Schema) -> "pl.DataFrame":
-    """Read a parquet file that a stranger may have written, and check it against `schema`.
-
-    Raises:
-        RecordError: the file cannot be read, is too large, or has other columns or types than expected, missing values,
-            numbers out of bounds, or rows in another order.
-    """
-
+    """Read a parquet file that may be anybody's. Raises RecordError if it is too large or not of `schema`."""
     try:
         return read_columns(path, schema.kind, partial(_check_types, schema), partial(_check_values, schema))
     except FileNotFoundError:
@@ -156,7 +126,7 @@ def read_parquet(path: Path, schema: Schema) -> "pl.DataFrame":
 
 
 def write_parquet(path: Path, frame: "pl.DataFrame") -> None:
-    """Write a table to a parquet file, which only appears at `path` once it is complete."""
+    """Write a table to a parquet file, which appears once it is complete."""
     with replacing(path) as temporary:
         frame.write_parquet(temporary)
 
@@ -172,7 +142,6 @@ def _check_types(schema: Schema, types: Mapping[str, str]) -> None:
 
 
 def _check_values(schema: Schema, part: "pl.DataFrame") -> None:
-    """Raise ValueError for what may not stand in a table that has some columns of a schema."""
     for name in part.columns:
         column, values = schema.columns[name], part[name]
         if values.has_nulls() and not column.has_gaps:
