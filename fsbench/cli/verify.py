@@ -89,4 +89,6 @@ def _verify(options: argparse.Namespace, extra: list[str]) -> int:
         elif repeated:
             write_note(options.bundle, sha256, seed, {run: verdict.repeated for run, verdict in verdicts.items()})
             print_line(f"written: {note_of(options.bundle)}")
+        else:
+            print_line("no note was written, since no episode was repeated")
     return int(failed > 0)

@@ -53,9 +53,10 @@ class Record:
         except OSError:
             raise refusal(path, "it is missing, or cannot be read") from None
         if found.bytes < stated.bytes:
-            raise refusal(path, f"it was cut: it has {found.bytes:,} of {stated.bytes:,} bytes")
+            raise refusal(path, f"it has {found.bytes:,} of {stated.bytes:,} bytes: it was cut, or is of another run")
         if found != stated:
-            raise refusal(path, "it was edited, or is of another run or download")
+            what = "it was edited, or one of both is of another run or download"
+            raise refusal(path, f"it is not the file that the run.json beside it names: {what}")
         return path
 
     def check_files(self) -> None:

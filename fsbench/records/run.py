@@ -24,6 +24,8 @@ OTHER_RUN: Final = "another run"
 UNTRAINED: Final = "nothing trained"
 Origin = Literal["trained here", "the authors' checkpoint", "another run", "nothing trained"]
 """Origins of a run's weights."""
+REMEDY = "get the whole run again, or run it again with --force (or without its folder)"
+"""What to do about a file of a run that is damaged."""
 LAST, CHOSEN_BY = "last", "val/mIoU"
 """Score by which a checkpoint was chosen: that of a validation, or none where a training kept its last one."""
 
@@ -356,7 +358,7 @@ class Run(RunFacts):
     """Content of `run.json`; its seal is a hash over all other entries, and so over all files of the record."""
 
     files: dict[Name, FileState]
-    seal: Sha256
+    seal: Name
 
 
 def sealed(entries: Mapping[str, Any]) -> Run:
@@ -381,22 +383,18 @@ def run_name(words: str) -> str:
 
 def read_run(file: Path) -> Run | None:
     """Read a run.json; None if the file does not exist. Raises RecordError if it was cut or edited."""
-    remedy = "remove the folder or run it again"
     try:
         values = read_json(file, "record")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise RecordError(f"{file} is no JSON, as if it was cut ({error}); {remedy}") from error
+        raise RecordError(f"{file} is no JSON, as if it was cut ({error}); {REMEDY}") from error
     try:
         run = Run.model_validate(values)
     except ValidationError as error:
-        raise RecordError(f"{file} is no record of fsbench: {first_problem(error, values)}; {remedy}") from error
+        raise RecordError(f"{file} is no record of fsbench: {first_problem(error, values)}; {REMEDY}") from error
     if seal(values) != run.seal:
-        raise RecordError(
-            f"{file} does not have its seal: it was edited by hand, or joined from two files; get the record again, or "
-            "run it again with --force"
-        )
+        raise RecordError(f"{file} does not have its seal: it was edited by hand, or joined from two files; {REMEDY}")
     return run
 
 

@@ -16,6 +16,7 @@ from fsbench.base.files import replacing
 from fsbench.base.files.arrays import read_parquet as read_columns
 from fsbench.base.files.images import MASK_PIXELS
 from fsbench.data.episodes.manifest import Header
+from fsbench.records.run import REMEDY
 from fsbench.scores.confusion import COUNTS, FAILED, REGIONS
 
 if TYPE_CHECKING:
@@ -59,10 +60,7 @@ class Schema:
 
 
 def refusal(path: Path, problem: str) -> RecordError:
-    error = RecordError(
-        f"{path} cannot be used ({problem}); expected the file as the run wrote it; get the whole run again, or run it "
-        "again with --force"
-    )
+    error = RecordError(f"{path} cannot be used ({problem}); {REMEDY}")
     error.folder = path.parent
     return error
 

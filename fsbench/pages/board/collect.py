@@ -170,7 +170,9 @@ def _read(folder: Path, listing: Listing, repeated: dict[str, int]) -> tuple[Lis
                 raise RecordError(f"{name} has no episodes; expected a finished run")
             truth = truth_sha256(frame, with_pixels=not protocol.view.counts_at_input_size)
             statistics = protocol.statistics(frame, record.header).only(protocol.default_metrics)
-            runs.append(BoardRun(record, statistics, truth, min(repeated.get(name, 0), len(record.manifest.episodes))))
+            noted = repeated.get(name, 0)
+            number = noted if noted <= len(record.manifest.episodes) else 0  # a note that cannot be counts for nothing
+            runs.append(BoardRun(record, statistics, truth, number))
             resolve_card(record, listing.card_of(record.run.identity.method.name))
             all_notes([record])
             for file in (CONFIG, PREDICTIONS):  # which many bundles together would fill a disk with

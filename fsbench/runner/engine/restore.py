@@ -130,6 +130,6 @@ def check_counts(record: Record, results: Iterable[SegmentationResult]) -> None:
                 not math.isclose(now, then, abs_tol=SCORE_ROUNDING) for now, then in reals
             ):
                 raise RecordError(
-                    f"episode {result.episode} gives other counts now than in the record, so a picture would not show "
-                    "what was scored; expected the same device, versions and weights as in the run"
+                    f"episode {result.episode} gives other counts now than in the record; expected the same: another "
+                    "device, version or weights gave them, or the method did not predict what was scored"
                 )

@@ -244,7 +244,8 @@ def _open(bundle: Path) -> Iterator[tuple[zipfile.ZipFile, Listing]]:
             yield archive, listing
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         expected = f"expected a file that fsbench bundle wrote{near_path(bundle)}"
-        reason = getattr(error, "strerror", None) or error
+        is_damaged = isinstance(error, zipfile.BadZipFile | zlib.error | EOFError)
+        reason = "it was cut or damaged" if is_damaged else getattr(error, "strerror", None) or error
         raise RecordError(f"{bundle} is no bundle ({reason}); {expected}") from error
 
 

@@ -160,7 +160,7 @@ class Planner:
         """
         try:
             folder, takes_seed = (None, True) if self.recheck else _noted(run)
-            record = None if folder is None else finished_record(folder)
+            record = None if folder is None else finished_record(folder, run.force)
             if record is None:
                 lacks = tuple(missing_files(run))
                 if lacks or (not self.draws and _is_undrawn(run)):
@@ -199,7 +199,9 @@ class Planner:
             _write_json(_note(run), entry | {"takes_seed": takes_seed})
             _write_json(_file_list(run, listed), files)
         settings = experiment.parsed.config
-        return PlannedRun(run, folder, finished_record(folder), settings=settings, walk=walk, takes_seed=takes_seed)
+        return PlannedRun(
+            run, folder, finished_record(folder, run.force), settings=settings, walk=walk, takes_seed=takes_seed
+        )
 
 
 def plan(runs: Iterable[RunConfig], folder: Path, recheck: bool = False) -> list[PlannedRun]:
@@ -232,9 +234,14 @@ def may_be_done(run: RunConfig) -> bool:
     return not run.force and any(map(is_finished, Path(run.runs).glob(f"{run_name(run.name)}-*")))
 
 
-def finished_record(folder: Path) -> Record | None:
-    """Return the record in `folder`; None if unfinished. Raises RecordError if damaged."""
-    return read_record(folder) if is_finished(folder) else None
+def finished_record(folder: Path, force: bool = False) -> Record | None:
+    """Return the record in `folder`; None if unfinished. Raises RecordError if it is damaged, unless it is replaced."""
+    try:
+        return read_record(folder) if is_finished(folder) else None
+    except RecordError:
+        if not force:
+            raise
+        return None
 
 
 def run_folder(run: RunConfig, takes_notes: bool = True) -> Path:

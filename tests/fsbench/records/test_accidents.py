@@ -33,12 +33,12 @@ def swap(file: Path, other: Path) -> None:
 
 ACCIDENTS = {
     "counts cut": ("episodes.parquet", cut, "it was cut"),
-    "counts of another run": ("episodes.parquet", swap, "is of another run"),
+    "counts of another run": ("episodes.parquet", swap, "of another run"),
     "counts joined from two downloads": ("episodes.parquet", join, "or download"),
     "counts lost": ("episodes.parquet", lambda file, other: file.unlink(), "it is missing"),
     "manifest cut": ("manifest.jsonl", cut, "it was cut"),
     "manifest edited": ("manifest.jsonl", edit, "it was edited"),
-    "manifest of another run": ("manifest.jsonl", swap, "is of another run"),
+    "manifest of another run": ("manifest.jsonl", swap, "of another run"),
     "run.json cut": ("run.json", cut, "cut"),
     "run.json edited": ("run.json", edit, "edited by hand"),
     "run.json joined from two": ("run.json", lambda file, other: mix_entries(file, other), "joined from two files"),

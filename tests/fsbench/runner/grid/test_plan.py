@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 
@@ -203,6 +204,8 @@ def test_a_rerun_that_waits_to_take_its_place_is_not_done_nor_a_damaged_one(make
     (folder / "manifest.jsonl").unlink()
     (item,) = plan(cells, runs)
     assert "manifest.jsonl cannot be used" in item.refused and item.record is None
+    (forced,) = plan([replace(cells[0], force=True)], runs)
+    assert forced.error is None and forced.record is None  # it is made again
 
 
 def test_a_run_may_be_done_where_one_of_its_name_is(tmp_path):
