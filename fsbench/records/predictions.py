@@ -145,21 +145,23 @@ class StoredPredictions:
     def label_map(self, episode: int) -> np.ndarray:
         """Return the predicted label map (h, w) uint8 of an episode: 0 background, 1..N ways."""
         try:
-            return label_map_of(self._ways[episode])
+            return label_map_of(self.ways(episode))
         except ValueError as error:
             raise self._refusal(f"{error} in episode {episode}") from error
 
     def ways(self, episode: int) -> list[dict[str, Any]]:
-        """Return the stored rows of an episode's ways, {column: value}, each also with the mask's `size` (h, w)."""
+        """Return the stored rows of an episode's ways, as {column: value}, with mask `size` (h, w) and `rle`."""
+        if episode not in self._ways:
+            raise self._refusal(f"it has no episode {episode}")
         return self._ways[episode]
 
     def presence(self, episode: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the method's presence decision on each way, (N,) bool, and its presence scores, (N,) float32."""
-        return np.array(self.decided(episode)), np.array([row["score"] for row in self._ways[episode]], np.float32)
+        return np.array(self.decided(episode)), np.array([row["score"] for row in self.ways(episode)], np.float32)
 
     def decided(self, episode: int) -> list[bool]:
         """Return for each way of an episode whether the method decided that the query shows it."""
-        return [row["decided"] for row in self._ways[episode]]
+        return [row["decided"] for row in self.ways(episode)]
 
     def soft_masks(self, episode: int) -> np.ndarray | None:
         """Return the soft masks (N, `SOFT_SIDE`, `SOFT_SIDE`) of an episode in steps of 1/255; None if not kept."""
@@ -180,7 +182,7 @@ class StoredPredictions:
         return values.astype(np.float32)
 
     def _contents(self, name: str, episode: int) -> np.ndarray | None:
-        ways, size = self._ways[episode], _BYTES[name]
+        ways, size = self.ways(episode), _BYTES[name]
         packed = [values for row in ways if (values := row.get(name)) is not None]
         if len(packed) < len(ways):
             return None

@@ -476,6 +476,8 @@ def _fault(episode: Episode | ClassificationEpisode) -> str:
         return f"has {len(episode.classes)} classes, and supports of {len(supports)}"
     if len(set(episode.classes)) < len(episode.classes):
         return "has a class twice"
+    if (least := min(episode.classes, default=0)) < 0:
+        return f"has the class {least}, expected 0 or more"
     names = (episode.query, *chain.from_iterable(episode.supports)) if isinstance(episode, Episode) else ()
     if strange := next(filter(_OUTSIDE.search, names), None):
         return f"has the image {strange[:60]!a}, which leads out of the data's folder"

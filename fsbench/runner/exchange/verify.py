@@ -9,23 +9,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from fsbench.base.errors import DataError, FsbenchError, RecordError, SettingsError, describe, user_message
 from fsbench.base.files import load_yaml, read_json, write_text
+from fsbench.data.dataset import Drawn
 from fsbench.records.counts import named_rows
 from fsbench.records.predictions import read_predictions
 from fsbench.records.record import COUNTS, MANIFEST, Record, read_record
 from fsbench.records.run import Count
-from fsbench.runner.config.merge import full_key, value_at
+from fsbench.runner.config.datasets import usual_root
+from fsbench.runner.config.merge import DATASETS, value_at
+from fsbench.runner.config.stored import DATA_SETS
 from fsbench.runner.exchange.bundle import CONFIG, Listing, config_without_folders, unpack
 from fsbench.runner.exchange.recount import DataAtHand, differing_episodes
 from fsbench.runner.exchange.sample import agreement, sample_episodes
 
 ROOT = "data.dataset.root"
 """Setting of a run that says where its data are."""
+SETTINGS = ("method", "backbone", "image_size", "precision", "tf32", "support_annotation", "kept_support")
+"""Entries of an identity that a repetition shares, since no seal covers a config.yaml: bundles leave folders out."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ def read_bundled(folder: Path, listing: Listing) -> Record:
 
 
 def _verdict(folder: Path, listing: Listing, repetition: Repetition, data: DataAtHand | None) -> Verdict:
+    number = 0
     try:
         record = read_bundled(folder, listing)
         number, header = len(record.manifest.episodes), record.header
@@ -103,9 +110,9 @@ def _verdict(folder: Path, listing: Listing, repetition: Repetition, data: DataA
             lines.append(_count_again(record, data))
         repeated, why_not = _repeat(record, repetition)
     except FsbenchError as error:
-        return Verdict(_without_folder(error, folder))
+        return Verdict(_without_folder(error, folder), episodes=number)
     except Exception as error:  # of a record that fits the schema and yet is none: the others are checked
-        return Verdict(f"it cannot be checked: {describe(error)}")
+        return Verdict(f"it cannot be checked: {describe(error)}", episodes=number)
     words = agreement(number, repeated) if repeated else f"0 of {number}, because {why_not}"
     return Verdict("", (*lines, f"repeated: {words}"), number, repeated)
 
@@ -161,11 +168,13 @@ def _repeat(record: Record, repetition: Repetition) -> tuple[int, str]:
         from fsbench.runner.engine.restore import check_counts, reopen_at
 
         with torch.inference_mode():
-            experiment, batches = reopen_at(record, chosen, repetition.settings, repetition.checkpoint)
+            places = {**repetition.settings, ROOT: _data_root(record, repetition)}
+            experiment, batches = reopen_at(record, chosen, places, repetition.checkpoint)
             method, protocol = experiment.method, experiment.data.protocol
-            method_type = record.run.identity.method.as_json().get("type")
-            if method.registry_name != method_type or experiment.data.manifest.sha256 != record.manifest.sha256:
-                return 0, f"{CONFIG} is of another method, or the manifest of another test"
+            ours, stated = experiment.identity, record.run.identity
+            other = [name for name in SETTINGS if getattr(ours, name) != getattr(stated, name)]
+            if other or experiment.data.manifest.sha256 != record.manifest.sha256:
+                return 0, f"{CONFIG} gives another run here ({', '.join(other) or 'manifest'})"
             is_open = True
             _check_rows(record)
             check_counts(record, (result for batch in batches for result in evaluate_batch(method, protocol, batch)))
@@ -188,10 +197,36 @@ def _obstacle(record: Record, repetition: Repetition) -> str:
     if not config.is_file():
         return f"the bundle has no {CONFIG} of the run"
     config.write_bytes(config_without_folders(config))  # whoever wrote it: it names no place of this machine
-    root = repetition.settings.get(ROOT, value_at(load_yaml(config), full_key(ROOT)))
-    if isinstance(root, str) and not Path(root).is_dir():
+    root = _data_root(record, repetition)
+    if root is None:
+        return "no --data-root names the folder of the data"
+    if not Path(root).is_dir() or not _is_there(Path(root), load_yaml(config)):
         return f"the data are not at {root}; --data-root names their folder"
     return ""
+
+
+def _data_root(record: Record, repetition: Repetition) -> str | None:
+    """Return the folder of a run's data here, whatever folder its config.yaml names."""
+    if (given := repetition.settings.get(ROOT)) is not None:
+        return str(given)
+    try:
+        usual = usual_root(record.header.dataset)
+    except SettingsError:  # of somebody's own data
+        return None
+    return None if usual is None else str(usual)
+
+
+def _is_there(root: Path, config: Any) -> bool:
+    """Return whether the data are in a folder: none are drawn for a bundle, which may ask for any number of images."""
+    for key in DATASETS:
+        values = value_at(config, ["data", "init_args", key])
+        path = value_at(values, ["class_path"]) if isinstance(values, dict) else None
+        kind = resolve_name(path) if isinstance(path, str) and DATA_SETS.fullmatch(path) else None
+        if isinstance(kind, type) and issubclass(kind, Drawn):
+            arguments = values.get("init_args") or {}
+            if not kind.is_drawn(**arguments | ({"root": str(root)} if key == "dataset" else {})):
+                return False
+    return any(root.iterdir())
 
 
 def note_of(bundle: Path) -> Path:

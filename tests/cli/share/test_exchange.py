@@ -30,8 +30,10 @@ def test_bundled_runs_are_repeated(method, warm, run_arguments, small_demo, tmp_
     }  # fmt: skip
     config = next(name for name in names if name.endswith("config.yaml"))
     assert str(tmp_path).encode() not in zipfile.ZipFile(bundle).read(config)
+    (tmp_path / "data/demo").mkdir(parents=True)
     done = warm("verify", str(bundle))
-    assert done.returncode == 0 and "because the data are not at small" in done.stdout, done.stdout
+    assert done.returncode == 0 and "because the data are not at data/demo" in done.stdout, done.stdout
+    assert not any((tmp_path / "data/demo").iterdir())  # no data are drawn for a bundle
 
     (run,) = (tmp_path / "runs").glob("*/run.json")
     weights = [f"--ckpt={path}" for path in run.parent.glob("checkpoints/*.ckpt") if "last" not in path.name]

@@ -36,10 +36,7 @@ class MethodMasks:
     frame: int | None = None
 
     def ways(self, episode: int) -> Ways | None:
-        """Return the predicted masks of an episode's ways; None if there is no prediction.
-
-        Raises RecordError if the stored masks are not those that were counted.
-        """
+        """Return the predicted masks of an episode's ways; None if there is no prediction."""
         if self.stored is None:
             found = self.again.get(episode)
         else:
