@@ -90,9 +90,9 @@ def test_a_test_leaves_and_comes_back(command, kit, where, blocks_test, tmp_path
     for answers in (answer(tmp_path / "a.fsa", blocks_test, kit), tmp_path / "pictures"):
         status, out, err = command("score", answers, *where, "--name", "perfect", "--runs", tmp_path / answers.stem)
         assert status == 0 and "perfect" in out, err
-        found.append(only_run(tmp_path / answers.stem).run)
-    assert found[0].scores["mIoU"] == 100 and found[0].identity.manifest_sha256 == read_kit(kit).test
-    assert (found[0].counts_sha256, found[0].id) == (found[1].counts_sha256, found[1].id)
+        found.append(only_run(tmp_path / answers.stem))
+    assert found[0].scores["mIoU"] == 100 and found[0].manifest_sha256 == read_kit(kit).test
+    assert (found[0].counts_sha256, found[0].run.id) == (found[1].counts_sha256, found[1].run.id)
     assert command("score", answer(tmp_path / "b.fsa", blocks_test, kit, 2), *where, "--name", "half")[0] == 0
     both = [tmp_path / "a", tmp_path / "runs"]
     status, out, _ = command("table", *both)
@@ -169,8 +169,8 @@ def test_a_foreign_program(command, folder, kit, where, blocks_test, tmp_path):
     code = FOREIGN.format(packages=str(packages), kit=str(kit), out=str(answers), data=folder[2])
     subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, check=True)
     assert command("score", answers, *where, "--name", "foreign")[0] == 0
-    counted = only_run(tmp_path / "runs").run
-    here = evaluate(by_colour, blocks_test, name="here", runs=tmp_path / "others", progress=False).record.run
+    counted = only_run(tmp_path / "runs")
+    here = evaluate(by_colour, blocks_test, name="here", runs=tmp_path / "others", progress=False).record
     assert counted.counts_sha256 == here.counts_sha256 and counted.scores == here.scores
     assert 10 < counted.scores["mIoU"] < 100
 
