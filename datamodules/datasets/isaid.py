@@ -166,8 +166,12 @@ class Isaid512(Isaid):
             raise SettingsError(f"unknown division '{division}'{known_names(division, DIVISIONS)}")
         self.division = division
         if division == "stride":
-            self.name, self.folds_in_turn = "isaid512_stride", True
+            self.name = "isaid512_stride"
         super().__init__(root, lists=[])
+
+    @property
+    def folds_in_turn(self) -> bool:  # type: ignore[override]
+        return self.division == "stride"
 
 
 EachPairOnce.register(Isaid)(EachPairOnce)

@@ -68,7 +68,7 @@ def sdm(case: Case, shot: int, episodes: int) -> Results:
 def r2net(case: Case, variant: Any, split: int, shot: int, seed: int, episodes: int) -> Results:
     """Episodes in one process, whose generator goes on from pass to pass."""
     data, dataset = case.data, object.__new__(Isaid512)  # its classes alone; there are no files
-    dataset.name = {"blocks": "isaid512", "stride": "isaid512_stride"}[variant]
+    dataset.division = variant
     classes = dataset.test_classes(split)
     images_of = {int(number): names for number, names in data["class_lists"].items()}
     pairs = [(name, classes[0]) for name in data["queries"]]
