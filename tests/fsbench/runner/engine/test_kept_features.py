@@ -29,9 +29,8 @@ def test_a_narrow_type_is_another_run_and_what_fits_is_none(experiment):
     usual, narrow = run_experiment(experiment()), run_experiment(experiment(BFLOAT16, "--model.backbone.cache_mib=0"))
     assert experiment(BFLOAT16).folder == narrow.path
     assert "cache_dtype" not in usual.run.identity.backbone.as_json()
-    assert usual.run.provenance.cache_dtype is None
     assert narrow.path != usual.path
-    assert narrow.run.identity.backbone.cache_dtype == narrow.run.provenance.cache_dtype == "bfloat16"
+    assert narrow.run.identity.backbone.cache_dtype == "bfloat16"
     assert not narrow.episodes.equals(usual.episodes)
     assert set(variants([usual, narrow])) == {"prototype (cache_dtype float32)", "prototype (cache_dtype bfloat16)"}
 
@@ -46,7 +45,7 @@ def test_a_narrow_type_beside_a_narrow_precision_is_refused(experiment):
 def test_the_precision_of_the_network_is_another_run_and_named_everywhere(experiment):
     usual, narrow = run_experiment(experiment()), run_experiment(experiment("--model.backbone.precision=bf16"))
     assert narrow.path != usual.path and "backbone_precision" not in usual.run.identity.backbone.as_json()
-    assert narrow.run.identity.backbone.backbone_precision == narrow.run.provenance.backbone_precision == "bf16"
+    assert narrow.run.identity.backbone.backbone_precision == "bf16"
     assert usual.run.identity.backbone.backbone_precision == "fp32"
     assert set(variants([usual, narrow])) == {
         "prototype (backbone_precision bf16)",
