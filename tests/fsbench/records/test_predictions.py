@@ -140,6 +140,8 @@ def test_a_mask_that_is_none_is_refused(damaged):
     stored = read_predictions(damaged(rle=pl.col("rle").first().over("episode")))
     with pytest.raises(RecordError, match="way 2 has pixels of another way in episode 0"):
         stored.label_map(0)
+    with pytest.raises(RecordError, match="no episode 99"):
+        stored.label_map(99)
 
 
 def test_a_map_of_another_size_is_refused(damaged):
