@@ -57,6 +57,7 @@ def shown(one):
         (PFENET, {"protocol": "gfss", "version": 2}, None, "has no novel_ids and no run_lengths"),
         (PFENET, {"protocol": "gfss", "run_lengths": ["6"]}, None, "run_lengths"),
         (PFENET, {"episodes": 9}, None, "has 6 of its 9 episodes"),
+        (PFENET, {}, each(classes=(-5,)), "has the class -5, expected 0 or more"),
     ],
 )
 def test_what_the_protocol_never_draws_is_refused(drawn, task, header, change, words):
