@@ -13,7 +13,17 @@ import numpy as np
 from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.truth import EpisodeTruth
-from fsbench.protocols.conditions import NOT_STATED, WITHOUT_VOID
+from fsbench.protocols.conditions import (
+    FB_IOU,
+    KSHOT,
+    METRIC,
+    NO_VOID,
+    NOT_STATED,
+    VOID,
+    WITHOUT_VOID,
+    fb_iou_word,
+    metric_word,
+)
 from fsbench.protocols.view import View
 from fsbench.protocols.words import Choice
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult, count_answer
@@ -35,10 +45,6 @@ ALLOWED = 1e-3
 """Share of an episode's pixels that may be counted otherwise when an evaluation on unordered kernels is repeated."""
 CALIBRATED = "calibrated"
 """Name of the answer whose threshold of presence was chosen on base classes."""
-PRESENT_ONLY = ", present only"
-"""Words of the atlas behind a score that counts a class only where the truth shows it."""
-ABSENT_WORDS: Mapping[Absent, str] = {"zero": "", "left_out": ", classes seen", "nan": ", absent is an error"}
-"""Words of the atlas behind an mIoU, by what a class without an episode is in it."""
 
 
 class FurtherAnswer(NamedTuple):
@@ -198,50 +204,30 @@ class PixelCounting:
 
     # In words
 
-    def void_condition(self, dataset: str, frame: int | None) -> str:
-        """Return how void pixels count on a data set, as a word of the atlas: "ignored", "background" or "none".
+    def conditions(self, dataset: str, is_padded: bool, ranks: Metric | None, fb_iou: Metric | None) -> dict[str, str]:
+        """Return {key: word} of the conditions of a test that follow from how answers are counted.
 
         Args:
             dataset: name of the data set.
-            frame: side in pixels of the padded square that masks lie in; None if masks are not padded.
+            is_padded: whether masks lie in a padded square, whose padding is void.
+            ranks: the score that ranks methods.
+            fb_iou: the score that the authors' program calls FB-IoU; None if it computes none.
         """
-        if self.void not in ("background", "ignore", "present"):
-            return NOT_STATED
-        if dataset in WITHOUT_VOID and frame is None:
-            return "none"
-        return "background" if self.void == "background" else "ignored"
-
-    def metric_condition(self, metric: Metric | None) -> str:
-        """Return how the ranking score is computed, as a word of the atlas such as "class-pooled mIoU"."""
-        if not isinstance(metric, MeanIoU):
-            return (metric and metric.atlas_metric) or NOT_STATED
-        return metric.atlas_metric + (PRESENT_ONLY if self.void == "present" else ABSENT_WORDS[self.absent])
-
-    def fb_iou_condition(self, metric: Metric | None) -> str:
-        """Return how FB-IoU is computed, as a word of the atlas such as "pooled"; "not computed" without a metric."""
-        if metric is None:
-            return "not computed"
-        return metric.atlas_fb_iou + (PRESENT_ONLY if self.void == "present" else "")
+        present = self.void == "present"
+        without = dataset in WITHOUT_VOID and not is_padded and VOID.word(self.void) != NOT_STATED
+        return {
+            VOID.key: NO_VOID.word if without else VOID.word(self.void),
+            METRIC.key: metric_word(ranks, self.absent, present),
+            FB_IOU.key: fb_iou_word(fb_iou, present),
+        }
 
     def choices(self) -> list[Choice]:
-        """Return (name, words) for each choice about void pixels, shots, presence and classes, with its consequence."""
+        """Return (name, words) for each choice about void pixels, shots and presence, with its consequence."""
         score = "; its score is the share of the pixels that are predicted as it" if self.calibrated else ""
         return [
-            Choice("void pixels (255)", void_rule(self.void).words),
-            Choice(
-                "K shots become one answer",
-                "by the method (EMAT and CST add probabilities, DCAMA attends to all at once, HSNet votes)",
-            ),
-            Choice(
-                "presence of segmenters",
-                f"a way is present if any pixel is predicted as it{score}. A note under the table says so",
-            ),
-            Choice(
-                "mIoU",
-                "intersections and unions of a class are summed over all episodes, then divided, then averaged over "
-                "the fold's classes: big objects weigh more than in a mean over images; a class that no episode is "
-                "about counts as 0",
-            ),
+            Choice(VOID.label, void_rule(self.void).words),
+            Choice(KSHOT.label, "by the method"),
+            Choice("presence of segmenters", f"a way is present if any pixel is predicted as it{score}"),
         ]
 
 
@@ -358,7 +344,7 @@ class ImageCounting:
     def choices(self) -> list[Choice]:
         """Return (name, words) for the choices how shots are combined and how accuracy is computed."""
         return [
-            Choice("K shots become one answer", "by the method"),
+            Choice(KSHOT.label, "by the method"),
             Choice("accuracy", "query images whose class is named rightly, mean over the episodes"),
         ]
 

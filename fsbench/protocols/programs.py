@@ -1,140 +1,164 @@
-"""Evaluation programs that were read: the rows of `benchmarks/published/atlas/conditions.csv`, typed and checked."""
+"""The atlas's tables, typed and checked: published tests, and the evaluation programs that were read, which name them.
 
+`benchmarks/published/atlas` has `tests.csv` and `programs.csv`; an installed package may add both under `atlas/`.
+"""
+
+import csv
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from fsbench.base.errors import DataError
+from fsbench.base.errors import DataError, known_names
+from fsbench.base.files import read_text
+from fsbench.base.files.validation import first_problem
 from fsbench.base.paths import BENCHMARKS
-from fsbench.protocols.conditions import (
-    NOT_FOUND,
-    ComparedAt,
-    DependsOn,
-    EpisodeDraw,
-    FBIoU,
-    ImageGeometry,
-    ImageLists,
-    Metric,
-    MinObject,
-    Void,
-)
-from fsbench.protocols.program_rows import parse_row, read_rows, slug
+from fsbench.protocols.conditions import CONDITIONS, DATASET, EPISODES, NOT_FOUND, OF_TEST
 
 FOLDER = BENCHMARKS / "published" / "atlas"
+TESTS, PROGRAMS = "tests.csv", "programs.csv"
+Schema = TypeVar("Schema", bound=BaseModel)
 
-Task = Literal["FSS", "CD-FSS", "FS-CS", "GFSS", "in-context", "FSS all classes", "FSS medical"]
-Family = Literal["hsnet", "pfenet", "patnet", "mlc", "panet", "oslsm", "fscs", "gfss", "own"]
-Shots = Literal[
-    "vote of shots", "mean of prototypes", "mean of features", "mean of features and priors", "mean of outputs",
-    "learned weights of shots", "shots weighted by correlation", "shots weighted by self-agreement",
-    "concatenated in attention", "pixels of all shots together", "parts of all shots", "prompts of all shots together",
-    "classifier trained on all shots", "tuned on all shots", "memory", "collage", "one scan in parts", "1-shot only",
-    "not found",
-]  # fmt: skip
-SupportAnnotation = Literal[
-    "mask", "mask or weaker (option)", "mask or text (option)", "image label", "box", "not found"
-]
-Checkpoint = Literal[
-    "best on test fold", "best on test set", "best on FSS-1000 val", "best on source data", "best on base classes",
-    "best on the supports", "last", "one model for all folds", "none", "not found",
-]  # fmt: skip
 
-EVIDENCED = (
-    "image_lists", "min_object", "episode_draw", "episodes_per_fold", "seeds", "network_size", "geometry",
-    "compared_at", "void", "metric", "fb_iou", "kshot", "checkpoint", "depends_on", "support_annotation",
-    "extra_supervision", "saw_test_classes",
-)  # fmt: skip
-"""Conditions each of which has a place in the sources, is "not found", is an absence (`ABSENCES`), or is named under
-`no_line`."""
-ABSENCES: Mapping[tuple[str, str], str] = {
-    ("void", "none"): "dataset",
-    ("min_object", "none"): "image_lists",
-    ("min_object", "by the list"): "image_lists",
-    ("min_object", "2048 by the list"): "image_lists",
-    ("fb_iou", "not computed"): "metric",
-    ("checkpoint", "none"): "program",
-    ("depends_on", "no"): "episode_draw",
-    ("support_annotation", "mask"): "program",
-    ("extra_supervision", "none"): "program",
-    ("saw_test_classes", "no"): "program",
-}
-"""(Condition, value) that says that something is not there, which no line can show -> what it was read from: another
-condition's place, the data set, or the program as a whole."""
-LINES_NOT_NOTED: Mapping[str, int] = {
-    "image_lists": 9, "min_object": 13, "episode_draw": 15, "episodes_per_fold": 14, "seeds": 6, "network_size": 8,
-    "geometry": 105, "compared_at": 9, "void": 4, "metric": 9, "fb_iou": 33, "kshot": 23, "checkpoint": 8,
-    "depends_on": 25, "support_annotation": 10, "extra_supervision": 53, "saw_test_classes": 2,
-}  # fmt: skip
-"""Conditions that rows have under `no_line`, with their number: they were read before lines were noted. The list is
-closed: who notes a line lowers its number, and none goes up."""
+def read_rows(
+    file: Path, columns: Collection[str], optional: str | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, {column: text}) for each row of a csv file of published tests, programs or scores.
 
+    Args:
+        file: a csv file with a header line.
+        columns: the columns that it must have, in any order, and no others.
+        optional: one of `columns` that the file may lack; None if it must have all.
+
+    Raises:
+        DataError: the file cannot be read, has other columns, or a line has more or fewer cells.
+    """
+    try:
+        text = read_text(file, "list")
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {file} ({error}); expected a csv file of the atlas") from error
+    reader = csv.DictReader(text.splitlines(keepends=True))
+    found = reader.fieldnames or ()
+    columns = [name for name in columns if name != optional or name in found]
+    if set(found) != set(columns) or len(found) != len(columns):
+        wrong = sorted(set(found).symmetric_difference(columns)) or sorted(found)
+        raise DataError(f"{file} differs in the columns {', '.join(wrong)}; expected {', '.join(columns)}, each once")
+    for cells in reader:
+        if None in cells or None in cells.values():
+            raise DataError(f"{file.name}, line {reader.line_num}: expected {len(columns)} cells, as the head has")
+        yield reader.line_num, cells
+
+
+def parse_row(schema: type[Schema], cells: Mapping[str, Any], where: str) -> Schema:
+    """Return a csv row as an instance of the pydantic model `schema`.
+
+    Raises:
+        DataError: a cell does not fit the model; the message has the line (`where`), column, value and what was
+            expected.
+    """
+    try:
+        return schema.model_validate(cells)
+    except ValidationError as error:
+        raise DataError(f"{where}: {first_problem(error, dict(cells))}") from error
+
+
+def slug(text: str) -> str:
+    """Return a text as part of an id: lower-case letters and digits with hyphens, "plus" for a plus sign."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower().replace("+", " plus ")).strip("-")
+
+
+_PLACE = re.compile(r"[^\s:;]+:\d+(-\d+)?(,\d+(-\d+)?)*([, ]+[^\s:;]+:\d+(-\d+)?(,\d+(-\d+)?)*)*")
+_GOLDEN = re.compile(r"\w+/\w+")
 _FURTHER = {"order", "episodes_one_more", "training_images"}
 """Other things that evidence is given for: the order of a list, a loop's last episode, images of a training."""
-_PLACE = re.compile(r"[^\s:;]+:\d+(-\d+)?(,\d+(-\d+)?)*([, ]+[^\s:;]+:\d+(-\d+)?(,\d+(-\d+)?)*)*")
-_COMMIT = re.compile(r"[0-9a-f]{7,40}")
-_GOLDEN = re.compile(r"\w+/\w+")
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+EVIDENCED = tuple(one for one in CONDITIONS.values() if one.unlined is not None)
+"""Conditions each of which has a place in the sources, is "not found", is an absence, or is named under `no_line`."""
 
 
-def _commit(text: str) -> str:
-    if not _COMMIT.fullmatch(text):
-        raise ValueError(f"'{text}' is no commit; expected 7 to 40 hexadecimal digits")
-    return text
+def check_word(key: str, word: str) -> None:
+    """Raise ValueError for a word that the condition `key` does not have."""
+    one = CONDITIONS[key]
+    if one.values and not one.is_free and word != NOT_FOUND and one.value(word) is None:
+        known = ", ".join(value.word.format("<N>") for value in one.values)
+        raise ValueError(f"{key} is '{word}'; expected {known}, or {NOT_FOUND}")
 
 
-def _repository(text: str) -> str:
-    if not _REPOSITORY.fullmatch(text):
-        raise ValueError(f"'{text}' is no repository; expected owner/name")
-    return text
+class _Row(BaseModel):
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _words_are_known(self) -> Self:
+        for key in CONDITIONS.keys() & type(self).model_fields.keys():
+            check_word(key, getattr(self, key))
+        return self
 
 
 Text = Annotated[str, StringConstraints(min_length=1)]
+Number = Annotated[int | None, BeforeValidator(lambda text: text or None)]
 
 
-class Program(BaseModel):
-    """A published evaluation program on one data set: a row of the atlas, with the conditions of its test."""
+class PublishedTest(_Row):
+    """A published test on one data set, which one or several evaluation programs run.
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True)
+    Its conditions are columns by their keys (`fsbench.protocols.conditions.OF_TEST`); `key` is the id of one of its
+    programs. `workers`, `gpus`, `batch` and `network_words` are those of the published command where episodes change
+    with them, `passes` the most passes over the list; None for what is not stated.
+    """
+
+    key: Text
+    task: Text
+    dataset: Text
+    image_lists: Text
+    min_object: Text
+    episode_draw: Text
+    episodes_per_fold: Text
+    seeds: Text
+    depends_on: Text
+    workers: Number
+    gpus: Number
+    batch: Number
+    network_words: Number
+    passes: Number
+    geometry: Text
+    compared_at: Text
+    void: Text
+    metric: Text
+    fb_iou: Text
+
+    @cached_property
+    def conditions(self) -> Mapping[str, str]:
+        """{key: word} of the test's conditions."""
+        return {one.key: getattr(self, one.key) for one in OF_TEST}
+
+
+class Program(_Row):
+    """A published evaluation program on one data set: a row of the atlas, with its test."""
 
     method: Text
     program: Text
     paper: Text
     venue: Text
     year: Annotated[int, Field(ge=2015, le=2100)]
-    repository: Annotated[str, AfterValidator(_repository)]
-    commit: Annotated[str, AfterValidator(_commit)]
+    repository: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
+    commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,40}$")]
     licence: Text
-    task: Task
-    dataset: Text
-    family: Family
-    image_lists: ImageLists
+    test: PublishedTest
+    family: Literal["hsnet", "pfenet", "patnet", "mlc", "panet", "oslsm", "fscs", "gfss", "own"]
     sbd_in_training: Literal["yes", "no", "no training", "n.a.", "not found"]
     base_filtered_list: Literal["yes", "no", "n.a.", "not found"]
-    min_object: MinObject
-    episode_draw: EpisodeDraw
-    episodes_per_fold: Text
-    seeds: Text
-    depends_on: DependsOn
-    workers: Annotated[str, StringConstraints(pattern=r"\d+|n\.a\.|not found")]
     runs: Text
     network_size: Text
-    geometry: ImageGeometry
-    compared_at: ComparedAt
-    void: Void
-    metric: Metric
-    fb_iou: FBIoU
-    kshot: Shots
-    support_annotation: SupportAnnotation
-    checkpoint: Checkpoint
+    kshot: Text
+    support_annotation: Text
+    checkpoint: Text
     backbone: Text
     pretraining: Text
     extra_supervision: Text
-    saw_test_classes: Literal["no", "perhaps", "yes", "not found"]
+    saw_test_classes: Text
     precision: Text
     quirks: str
     evidence: str
@@ -143,10 +167,20 @@ class Program(BaseModel):
     not_proven: str
     no_line: str
 
+    @property
+    def dataset(self) -> str:
+        """The atlas's name of the data set."""
+        return self.test.dataset
+
     @cached_property
     def id(self) -> str:
         """Id of the row: method and data set in lower case, such as `hsnet/pascal-5i`."""
         return f"{slug(self.method)}/{slug(self.dataset)}"
+
+    @cached_property
+    def conditions(self) -> Mapping[str, str]:
+        """{key: word} of all conditions: those of the test, and of the method in it."""
+        return {key: self.test.conditions.get(key) or getattr(self, key) for key in CONDITIONS}
 
     @cached_property
     def unlined(self) -> tuple[str, ...]:
@@ -164,18 +198,19 @@ class Program(BaseModel):
         found: dict[str, tuple[str, ...]] = {}
         for part in filter(None, map(str.strip, self.evidence.split(";"))):
             column, _, place = part.partition("=")
-            name = "episodes_per_fold" if column == "episodes" else column
+            name = EPISODES.key if column == "episodes" else column
             found[name] = (*found.get(name, ()), place)
         return found
 
-    def absence(self, column: str) -> str | None:
-        """Return the condition that explains why the program lacks the condition `column`; None if none does.
+    def absence(self, key: str) -> str | None:
+        """Return what explains why the program lacks the condition `key`; None if nothing does.
 
-        None is returned if source lines are noted for `column` itself, or not noted for the explaining condition.
+        None is returned if source lines are noted for `key` itself, or not noted for the explaining condition.
         """
-        source = ABSENCES.get((column, getattr(self, column)))
-        whole = source in ("dataset", "program")
-        return source if column not in self.places and (whole or source in self.places) else None
+        value = CONDITIONS[key].value(self.conditions[key])
+        source = value.absent_in if value else ""
+        told = source in ("program", DATASET.key) or source in self.places
+        return source if source and told and key not in self.places else None
 
     @cached_property
     def marks(self) -> tuple[str, ...]:
@@ -184,7 +219,7 @@ class Program(BaseModel):
         return (*partly, *((f"not proven by a run: {self.not_proven}",) if self.not_proven else ()))
 
     @model_validator(mode="after")
-    def _evidence_is_whole(self) -> "Program":
+    def _evidence_is_whole(self) -> Self:
         """Every condition has a place in the sources, is "not found", or is said to have been read without one.
 
         What was run names the goldens that hold its episodes and its meter, and nothing else names any.
@@ -195,47 +230,72 @@ class Program(BaseModel):
                 "row that was run, and no goldens of others"
             )
         for column, places in self.places.items():
-            if column not in Program.model_fields and column not in _FURTHER:
+            if column not in CONDITIONS and column not in _FURTHER and column not in type(self).model_fields:
                 raise ValueError(f"evidence is given for '{column}', which is no column")
             for place in places:
                 if not _PLACE.fullmatch(place):
                     raise ValueError(f"the evidence of {column} is '{place}'; expected path:line, or path:line,line")
         without = set(self.unlined)
-        for column in EVIDENCED:
-            told = column in self.places or column in without or self.absence(column) is not None
-            if not told and getattr(self, column) != NOT_FOUND:
+        for key in (one.key for one in EVIDENCED):
+            told = key in self.places or key in without or self.absence(key) is not None
+            if not told and self.conditions[key] != NOT_FOUND:
                 raise ValueError(
-                    f"{column} is '{getattr(self, column)}' without evidence; expected {column}=path:line, "
-                    f"the value '{NOT_FOUND}', or {column} under no_line"
+                    f"{key} is '{self.conditions[key]}' without evidence; expected {key}=path:line, the value "
+                    f"'{NOT_FOUND}', or {key} under no_line"
                 )
-            if column in self.places and column in without:
-                raise ValueError(f"{column} has evidence and stands under no_line; expected one of them")
-        if unknown := without.difference(EVIDENCED):
-            raise ValueError(f"no_line names {', '.join(sorted(unknown))}; expected {', '.join(EVIDENCED)}")
+            if key in self.places and key in without:
+                raise ValueError(f"{key} has evidence and stands under no_line; expected one of them")
+        if unknown := without.difference(one.key for one in EVIDENCED):
+            raise ValueError(f"no_line names {', '.join(sorted(unknown))}; expected conditions that are read")
         return self
 
 
-def read_programs(file: Path = FOLDER / "conditions.csv") -> list[Program]:
-    """Read the atlas, the csv table of published evaluation programs and the conditions of their tests.
+def read_tests(file: Path = FOLDER / TESTS) -> dict[str, PublishedTest]:
+    """Read the published tests, by their keys.
 
     Raises:
-        DataError: a cell does not fit its column, a condition lacks a source line, two rows have the same id, or more
-            conditions than before are listed as without a source line; the message has the line.
+        DataError: a cell does not fit its column, or two tests have one key or all conditions in common.
     """
+    found: dict[str, PublishedTest] = {}
+    cells_of: dict[tuple[str, ...], str] = {}
+    for line, cells in read_rows(file, tuple(PublishedTest.model_fields)):
+        test = parse_row(PublishedTest, cells, f"{file.name}, line {line}")
+        same = cells_of.setdefault(tuple(text for key, text in cells.items() if key != "key"), test.key)
+        if test.key in found or same != test.key:
+            raise DataError(f"{file.name}, line {line}: {test.key} is the test {same}; expected each test once")
+        found[test.key] = test
+    return found
+
+
+def read_programs(folder: Path = FOLDER) -> list[Program]:
+    """Read the evaluation programs of a folder, with the tests that they run.
+
+    Args:
+        folder: folder of `programs.csv`, and of `tests.csv` for tests that fsbench's own file lacks.
+
+    Raises:
+        DataError: a cell does not fit its column, a test is unknown, a condition lacks a source line, two rows have the
+            same id, or more conditions than before are listed as without a source line; the message has the line.
+    """
+    file, own = folder / PROGRAMS, folder / TESTS
+    tests = read_tests() | (read_tests(own) if own.is_file() and own != FOLDER / TESTS else {})
     programs: dict[str, Program] = {}
     for line, cells in read_rows(file, tuple(Program.model_fields)):
-        program = parse_row(Program, cells, f"{file.name}, line {line}")
+        where = f"{file.name}, line {line}"
+        if cells["test"] not in tests:
+            raise DataError(f"{where}: test is '{cells['test']}'{known_names(cells['test'], tuple(tests))}")
+        program = parse_row(Program, cells | {"test": tests[cells["test"]]}, where)
         if program.id in programs:
             raise DataError(
-                f"{file.name}, line {line}: {program.method} on {program.dataset} stands there twice; expected one row "
-                "for a method and a data set, or names that say in what the two differ"
+                f"{where}: {program.method} on {program.dataset} stands there twice; expected one row for a method and "
+                "a data set, or names that say in what the two differ"
             )
         programs[program.id] = program
     unlined = Counter(column for program in programs.values() for column in program.unlined)
-    for column, number in unlined.items():
-        if number > LINES_NOT_NOTED.get(column, 0):
+    for one in EVIDENCED:
+        if unlined[one.key] > (one.unlined or 0):
             raise DataError(
-                f"{file.name}: {number} rows have {column} under no_line, expected {LINES_NOT_NOTED.get(column, 0)} or "
-                f"fewer: the list is closed; give {column}=path:line under evidence, or the value '{NOT_FOUND}'"
+                f"{file.name}: {unlined[one.key]} rows have {one.key} under no_line, expected {one.unlined} or fewer: "
+                f"the list is closed; give {one.key}=path:line under evidence, or the value '{NOT_FOUND}'"
             )
     return list(programs.values())

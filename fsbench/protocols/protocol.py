@@ -14,13 +14,13 @@ from weakref import WeakKeyDictionary
 from fsbench.base.errors import SettingsError, known_names
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import Task
-from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, Conditions, ListsAndDraw
+from fsbench.protocols.conditions import ATLAS_NAMES, EPISODE_DRAW, FB_IOU, METRIC, NOT_STATED, TASK, fb_iou_word
 from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.further import further_draws, with_draws
 from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.view import WORDS, View
+from fsbench.protocols.view import View
 from fsbench.protocols.words import Choice
 from fsbench.scores.metric import Metric, Sum
 from fsbench.scores.scores import COMMON, Accuracy
@@ -59,11 +59,11 @@ class Words:
 
 
 @dataclass(frozen=True)
-class AtlasRow:
-    """The row of the atlas of evaluation programs that a protocol is made from: data set and conditions."""
+class Published:
+    """The published test that a protocol is composed from: the atlas's name of its data set, and {key: word}."""
 
     dataset: str
-    conditions: Conditions
+    conditions: Mapping[str, str]
 
 
 KEPT = 32
@@ -85,8 +85,8 @@ class Protocol:
         own_metrics: scores that this protocol has besides those of most tests.
         default_metrics: names of the scores that are shown by default; the first ranks methods.
         words: texts about the test for tables and pages.
-        row: the row of the atlas (table of published programs) that states the test's conditions; None if they follow
-            from `draw`, `view` and `counting`.
+        published: data set and conditions of the published test that the protocol was composed from; None if they
+            follow from `draw`, `view` and `counting`.
         parts: for a protocol from a user's file the file's content as plain values, which headers state; None for a
             protocol with a name of its own here.
     """
@@ -100,7 +100,7 @@ class Protocol:
     own_metrics: tuple[Metric, ...] = ()
     default_metrics: tuple[str, ...] = ("mIoU", "FB-IoU", "accuracy")
     words: Words = field(default_factory=Words)
-    row: AtlasRow | None = None
+    published: Published | None = None
     parts: Mapping[str, Any] | None = None
 
     # Which episodes are there?
@@ -259,7 +259,7 @@ class Protocol:
     def fb_iou(self) -> str:
         """Name of the score that the authors' program calls FB-IoU; "" if it computes none."""
         shown = map(self.find_metric, self.default_metrics)
-        return next((metric.name for metric in shown if metric is not None and metric.atlas_fb_iou), "")
+        return next((metric.name for metric in shown if metric is not None and fb_iou_word(metric) != NOT_STATED), "")
 
     def statistics(self, frame: "pl.DataFrame", header: Header) -> "ScoreStatistics":
         """Sum a table of counts, a row for each episode and way, into the numbers that scores are computed from."""
@@ -304,13 +304,13 @@ class Protocol:
         """Return (name, what was chosen and its consequence in words) for all choices of the protocol."""
         choices = [*self.draw.choices(), *self.view.choices(), *self.counting.choices()]
         if self.has_masks:
-            fb_iou = self.find_metric(self.fb_iou)
+            words = self.conditions("")
             own = [f"{metric.name}: {metric.meaning}" for metric in self.metrics if metric not in COMMON]
             choices += [
-                Choice("FB-IoU", "not computed" if fb_iou is None else fb_iou.meaning),
+                *(Choice(one.label, one.explained(words[one.key])) for one in (METRIC, FB_IOU)),
                 Choice("scores", "; ".join([", ".join(self.default_metrics), *own])),
             ]
-            if self.in_spirit or self.row is not None:
+            if self.in_spirit or self.published is not None:
                 choices.append(Choice("beside published figures", "; ".join(self.in_spirit) or "yes"))
         if self.draw.asks_base_classes:
             told = "void pixels of the query are told" if self.view.tells_void else "only the query's padding is told"
@@ -353,32 +353,21 @@ class Protocol:
             )
         return notes
 
-    def conditions(self, dataset: str) -> Conditions:
-        """Return the test's conditions on a data set (image lists, draw, seeds, metric, …) as words of the atlas."""
+    def conditions(self, dataset: str) -> dict[str, str]:
+        """Return {key: word} of the test's conditions on a data set; {} for classification."""
         if not isinstance(self.counting, PixelCounting):
-            return Conditions()
-        if self.row is not None and ATLAS_NAMES.get(dataset) == self.row.dataset:
-            stated = self.row.conditions
+            return {}
+        if self.published is not None and ATLAS_NAMES.get(dataset) == self.published.dataset:
+            stated = dict(self.published.conditions)
         else:
-            stated = self._own_conditions(self.counting, dataset)
-        return replace(stated, episode_draw=NOT_STATED) if self.in_spirit else stated
-
-    def _own_conditions(self, counting: PixelCounting, dataset: str) -> Conditions:
-        """State the conditions that follow from the parts."""
-        draw, view = self.draw, self.view
-        listed = draw.lists_and_draw(dataset) or ListsAndDraw(NOT_STATED, NOT_STATED, NOT_STATED)
-        return Conditions(
-            self.words.task or ("FS-CS" if draw.empty_queries else "FSS"),
-            *listed,
-            episodes_per_fold=draw.episodes_condition(dataset),
-            seeds=draw.seeds_condition(dataset),
-            depends_on=draw.dependence,
-            geometry=WORDS[view.resize],
-            compared_at=view.compared_at,
-            void=counting.void_condition(dataset, view.frame),
-            metric=counting.metric_condition(self.find_metric(self.words.metric or self.default_metrics[0])),
-            fb_iou=counting.fb_iou_condition(self.find_metric(self.fb_iou)),
-        )
+            ranks = self.find_metric(self.words.metric or self.default_metrics[0])
+            stated = {
+                **self.draw.conditions(dataset),
+                **self.view.conditions,
+                **self.counting.conditions(dataset, self.view.frame is not None, ranks, self.find_metric(self.fb_iou)),
+            }
+            stated |= {TASK.key: self.words.task} if self.words.task else {}
+        return stated | ({EPISODE_DRAW.key: NOT_STATED} if self.in_spirit else {})
 
     # Does it hold together?
 

@@ -65,7 +65,7 @@ from fsbench.scores.scores import COMMON, FBIoUClasses, MeanIoUByDraw, MeanIoUWi
 from fsbench.scores.volumes import VOLUME
 
 ATLAS = "atlas:"
-"""Start of the names of protocols that are rows of the atlas (`fsbench.protocols.rows`)."""
+"""Start of the names of protocols that are rows of the atlas (`fsbench.protocols.published_tests`)."""
 HANDED_IN = Path("protocol")
 """Stands in messages for the file of a protocol that is given as its content."""
 LISTED = "listed"
@@ -94,9 +94,9 @@ _added: dict[str, tuple[Metric, str]] = {}
 """Metrics that this process was asked for and that no protocol has, with their origins in words, by their names."""
 
 
-def _rows() -> Any:
-    """Return the module of the rows, which most commands are spared, with the schema of the atlas."""
-    return resolve_name("fsbench.protocols.rows")
+def _published() -> Any:
+    """Return the module of published tests, which most commands are spared, with the schema of the atlas."""
+    return resolve_name("fsbench.protocols.published_tests")
 
 
 def protocol_names() -> list[str]:
@@ -198,7 +198,7 @@ def _load(name: str) -> tuple[Protocol, set[str]]:
     """Return a protocol and the files that it was read from."""
     with opened_files() as files:
         if name.startswith(ATLAS):
-            return _rows().protocol_of_row(name), files
+            return _published().protocol_of_test(name), files
         if name not in protocol_names():  # a record's is anybody's, and no path
             raise SettingsError(_unknown(name[:100]))
         return read_protocol(named_files("protocols", CONFIGS)[name].path), files
@@ -210,7 +210,7 @@ def _unknown(name: str) -> str:
     method = named_files("methods", CONFIGS).get(aliased.get("method", name))
     if method is not None and (own := protocol_of_method(load_yaml(method.path) or {})):
         return f"'{name}' is a method, not a protocol; {name} is tested under {own}: give --protocol {own}"
-    if rows := _rows().rows_of_program(name):
+    if rows := _published().tests_of_program(name):
         return f"unknown protocol '{name}'; the atlas has the test of its program: give --protocol {' or '.join(rows)}"
     return f"unknown protocol '{name}'{known_names(name, protocol_names(), ' (see: fsbench list protocols)')}"
 

@@ -19,6 +19,7 @@ from fsbench.data.label_maps import (
     way_labels,
 )
 from fsbench.data.truth import EpisodeTruth
+from fsbench.protocols.conditions import COMPARED_AT, CONDITIONS, GEOMETRY, Comparison
 from fsbench.protocols.words import Choice
 
 Resize = Literal["pil", "pil_both", "cv2", "cv2_linear", "frame", "padded", "prepared", "centre"]
@@ -33,49 +34,6 @@ slices of scans so, resized with antialiasing, and photos by the protocol's rule
 QuerySize = Literal["original", "input", "square", "there_and_back"] | int
 """Size at which pixels are counted: the query's own, the method's input, the square of the query's longer side in which
 it lies at the top left, the query's own after the truth was at the method's input size, or a side in pixels."""
-
-WORDS: Mapping[Resize, str] = {
-    "pil": "squash, PIL, labels torch",
-    "pil_both": "squash, PIL, labels PIL",
-    "cv2": "squash, OpenCV",
-    "cv2_linear": "squash, OpenCV",
-    "frame": "letterbox, sides rounded",
-    "padded": "letterbox",
-    "prepared": "none",
-}
-"""Rules by which images become S x S in the words of the atlas."""
-TRUTH_WORDS: Mapping[Resize | InputResize, str] = {
-    "pil": "network input, torch nearest",
-    "pil_both": "network input, PIL nearest",
-    "cv2": "network input, OpenCV nearest",
-    "cv2_linear": "network input",
-    "padded": "network input, letterboxed",
-}
-"""Rules by which the truth becomes S x S in the words of the atlas."""
-_RESIZES: Mapping[Resize, str] = {
-    "pil": "bilinear with antialiasing (PIL), masks nearest with index floor(i*in/out); S is the method's",
-    "pil_both": "bilinear with antialiasing (PIL), masks nearest by PIL, which looks at the middles of pixels",
-    "cv2": "linear without antialiasing (OpenCV), masks nearest: details alias when an image shrinks; S is 473 on "
-    "PASCAL and 633 on COCO in the official programs",
-    "cv2_linear": "linear without antialiasing (OpenCV, 8 bits), masks as well: a pixel is foreground from one half on",
-    "frame": "the longest side to S without antialiasing (OpenCV), the rest is padding",
-    "padded": "the longest side to S, both rounded down to multiples of 8, without antialiasing (OpenCV); the rest is "
-    "padding, which is void",
-    "prepared": "256 x 256 as they were prepared; for a method of another side bilinear with antialiasing (PIL), masks "
-    "nearest with index floor(i*in/out)",
-    "centre": "1.15 S both ways as PIL does it, then the middle of it",
-}
-SIZE_WORDS = {
-    "original": "the query's own size: thin and small objects count as they are; a low-resolution answer pays for its "
-    "coarse edges",
-    "input": "the method's input size S x S: aspect ratio is lost, every image has equal weight, and S differs between "
-    "methods (HSNet 400, DCAMA 384)",
-    "square": "the square of the query's longer side, in which it lies at the top left: the answer is moved by up to a "
-    "few pixels, as the image was rounded to a multiple of 8 and the answer is not",
-    "there_and_back": "the query's own size, after the truth was at the method's input size: what is smaller than a "
-    "pixel there is lost",
-}
-"""Sizes at which pixels are counted, each with what follows from it."""
 
 
 def own_rule(own: InputResize, data: SegmentationData | None) -> InputResize:
@@ -135,18 +93,11 @@ class View:
         return self.label_resize or self.resize
 
     @property
-    def compared_at(self) -> str:
-        """Size at which pixels are counted, as a word of the atlas such as "original, height and width"."""
-        if self.frame is not None:
-            return f"original, from a {self.frame} frame"
-        if self.query_size == "input":
-            return TRUTH_WORDS[self.truth_resize]
-        named = {
-            "original": "original, height and width",
-            "square": "original, square",
-            "there_and_back": "original, label there and back",
-        }
-        return named.get(str(self.query_size), f"fixed {self.query_size}")
+    def conditions(self) -> dict[str, str]:
+        """{key: word} of the conditions of a test that follow from how images, masks and truth are seen."""
+        truth = self.truth_resize if self.counts_at_input_size else "pil" if self.side(0) else None
+        compared = Comparison(self.query_size, truth, self.frame)
+        return {GEOMETRY.key: GEOMETRY.word(self.resize), COMPARED_AT.key: COMPARED_AT.word(compared)}
 
     @property
     def training(self) -> "View":
@@ -264,23 +215,9 @@ class View:
 
     def choices(self) -> list[Choice]:
         """Return (name, words) for each choice about resizing images and counting pixels, with its consequence."""
-        seen = Choice("images become S x S", _RESIZES[self.resize])
         if self.resize == "centre":
-            return [seen]
-        if isinstance(self.query_size, int):
-            counted = (
-                f"{self.query_size} x {self.query_size} whatever the method's input: aspect ratio is lost, every image "
-                "has equal weight, and the truth is the same for all methods"
-            )
-        else:
-            counted = SIZE_WORDS[self.query_size]
-        over = "the image"
-        if self.frame is not None:
-            over = (
-                f"a padded square of {self.frame}, stretched to the query's size: padding counts as background, the "
-                "aspect ratio is lost"
-            )
-        return [seen, Choice("metrics at", counted), Choice("masks lie over", over)]
+            return [Choice(GEOMETRY.label, "1.15 S both ways as PIL does it, then the middle of it")]
+        return [Choice(CONDITIONS[key].label, CONDITIONS[key].explained(word)) for key, word in self.conditions.items()]
 
     def notes(self, image_sizes: Mapping[str, int | None]) -> list[str]:
         """Return notes for readers of scores about sizes and void pixels.

@@ -44,7 +44,6 @@ class PooledIoU(Metric):
 class MeanIoUWithBackground(MeanIoU):
     name = "mIoU+background"
     meaning = "mean over the classes and the background"
-    atlas_metric = ""
     sums = (INTERSECTION, UNION, TRUTH, BACKGROUND)
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:

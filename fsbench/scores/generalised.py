@@ -90,7 +90,6 @@ class BaseAndNovelIoU(_RunMean):
     name = "mIoU-mean"
     meaning = "mean of mIoU-base and mIoU-novel (gfss.md §7)"
     sums = (BASE, NOVEL)
-    atlas_metric = "gfss, base without background"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         return (self.mean(totals, run, "base") + self.mean(totals, run, "novel")) / 2
@@ -100,7 +99,6 @@ class AllAndBackgroundIoU(_RunMean):
     name = "mIoU-all+background"
     meaning = "mean over the runs of the mIoU of the background, the base and the novel classes (atlas-runs.md §9)"
     sums = (BACKGROUND, BASE, NOVEL)
-    atlas_metric = "gfss, base with background, zero for absent"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         return self.mean(totals, run, "background", "base", "novel")

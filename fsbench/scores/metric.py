@@ -51,9 +51,9 @@ class Metric(ABC):
             root, and it is tested against 0.
         beside: name of another score that tables always show together with this one; "" for none.
         by_run: whether the score is computed for each run within a record and then averaged.
-        atlas_metric: name of the score in the table of published evaluation programs (`Conditions.metric`); "" if it is
-            not in that table.
-        atlas_fb_iou: name of the score in that table as a protocol's FB-IoU (`Conditions.fb_iou`); "" if it is none.
+        atlas_metric: word of the condition `METRIC` for a score of an installed package that ranks methods; "" for
+            none. Those of fsbench have theirs in `fsbench.protocols.conditions`.
+        atlas_fb_iou: the same of the condition `FB_IOU` for a score that stands for a protocol's FB-IoU.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # of values that a file gives

@@ -30,7 +30,6 @@ class MeanIoU(Metric):
     name = "mIoU"
     meaning = "mean over the classes of summed intersections / summed unions, background not included"
     sums: ClassVar[tuple[Sum, ...]] = (INTERSECTION, UNION, TRUTH)
-    atlas_metric = "class-pooled mIoU"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         if self.absent == "left_out" and run is not None:
@@ -67,7 +66,6 @@ class MeanIoUWithBackground(MeanIoU):
     name = "mIoU+background"
     meaning = "mean of the IoU of all classes and the background, each of equal weight (fixed-supports.md §5)"
     sums = (*MeanIoU.sums, BACKGROUND)
-    atlas_metric = ""
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         left_out = self.absent == "left_out" and run is not None
@@ -103,7 +101,6 @@ class FBIoU(Metric):
     name = "FB-IoU"
     meaning = "mean of the IoU of all classes taken together and the IoU of the background, sums over all test pixels"
     sums = (INTERSECTION, UNION, BACKGROUND)
-    atlas_fb_iou = "pooled"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         intersection, union = totals["background"].T
@@ -193,8 +190,6 @@ class FBIoUClasses(MeanIoU):
     name = "FB-IoU-classes"
     meaning = "mean of the mIoU and the IoU of the background, FSSDINO's FB-IoU (fssdino.md §4)"
     sums = (*MeanIoU.sums, BACKGROUND)
-    atlas_metric = ""
-    atlas_fb_iou = "mean of mIoU and background IoU"
 
     def compute(self, totals: Totals, run: Totals | None) -> np.ndarray:
         intersection, union = totals["background"].T

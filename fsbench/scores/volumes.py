@@ -64,7 +64,6 @@ class Dice(VolumeScore):
     name = "Dice"
     meaning = "2 TP / (2 TP + FP + FN) of the voxels of a scan, mean over the scans of a fold, then over classes"
     parts = (1, 2)
-    atlas_metric = "mean Dice of scans"
 
 
 class VolumePrecision(VolumeScore):

@@ -11,7 +11,7 @@ from fsbench.data.dataset import Pair, PairList, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import Task
-from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.conditions import ANY_OBJECT, GFSS_LISTS, IMAGE_THEN_CLASS, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.gfss import BaseAndNovel
 from fsbench.protocols.draws.pfenet import pfenet_supports
@@ -35,10 +35,11 @@ class OneNovelClass(BaseAndNovel):
     streams: dict[str, int] = field(default_factory=lambda: {OTHERS: 8})
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
-        name: ListsAndDraw("gfss", "none", "image then class") for name in ("pascal", "pascal10i", "coco")
+        name: ListsAndDraw(GFSS_LISTS.word, ANY_OBJECT.word, IMAGE_THEN_CLASS.word)
+        for name in ("pascal", "pascal10i", "coco")
     }
     without_training: ClassVar[str] = "train with --protocol pfenet, and test what was trained: --ckpt FILE"
-    default_description: ClassVar[str] = (
+    description: ClassVar[str] = (
         "queries go through all validation images that show a class; the novel class is drawn among those that the "
         "query shows, or among all of the fold where it shows a base class; K different supports, however small"
     )

@@ -19,7 +19,7 @@ from fsbench.data.dataset import DERIVED, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import Task
-from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.conditions import BOX_SUPPORTS, DIFFERENT_SUPPORTS, OWN_LISTS, SEEDS, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import official_supports
 from fsbench.protocols.provider import Provider
@@ -107,10 +107,9 @@ class BoxedSupports(Draw):
     seed: int | dict[str, int] | None = 123
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
-        name: ListsAndDraw("own", "1000 support only", "class then image, different supports")
-        for name in ("pascal", "coco")
+        name: ListsAndDraw(OWN_LISTS.word, BOX_SUPPORTS.word, DIFFERENT_SUPPORTS.word) for name in ("pascal", "coco")
     }
-    default_description: ClassVar[str] = (
+    description: ClassVar[str] = (
         "one after the other from a stream of each fold: a class, an image that shows it at any size, K different "
         "supports with more than 1000 pixels of it. On COCO an object of each support is drawn from a second stream, "
         "which goes on from fold to fold"
@@ -156,8 +155,8 @@ class BoxedSupports(Draw):
     def box_of(self, data: SegmentationData) -> BoxOf:
         return BoxTest.of(data).box
 
-    def seeds_condition(self, dataset: str) -> str:
-        return f"{self.official_seed(dataset)} + fold"
+    def conditions(self, dataset: str) -> dict[str, str]:
+        return super().conditions(dataset) | {SEEDS.key: f"{self.official_seed(dataset)} + fold"}
 
     def notes(self, header: Header) -> list[str]:
         replaced = header.protocol_entries.get("replaced_episodes", 0)

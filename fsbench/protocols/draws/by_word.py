@@ -1,18 +1,16 @@
-"""The rules of draws by their words: those of the atlas, the suite's own, and those of installed packages."""
+"""The parts of a draw by their words in `fsbench.protocols.conditions`, and those of installed packages."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.errors import SettingsError
 from fsbench.base.plugins import plug_in_part
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws import fob, hsnet, oslsm, pfenet, vrp
+from fsbench.protocols.conditions import EPISODE_DRAW, IMAGE_LISTS, MIN_OBJECT
+from fsbench.protocols.draws.image_lists import LEAST
+from fsbench.protocols.draws.lists import PFENET, Lists
 from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.rules import DrawRule, EpisodeSource
 from fsbench.protocols.draws.streams import Streams
-
-ATLAS: Mapping[str, DrawRule] = {**pfenet.RULES, **vrp.RULES, **hsnet.RULES, **oslsm.RULES}
-"""The draws by their words in the atlas."""
-_KNOWN: Mapping[str, DrawRule] = {**ATLAS, **hsnet.OWN, **fob.RULES}
 
 
 def draw_rule(word: str) -> DrawRule:
@@ -21,10 +19,33 @@ def draw_rule(word: str) -> DrawRule:
     Raises:
         SettingsError: no rule has the name.
     """
-    found = _KNOWN.get(word) or plug_in_part(word, DrawRule)
-    if found is None:
-        raise SettingsError(f"episode_draw is '{word}', of which there is no part{known_names(word, tuple(_KNOWN))}")
+    known = EPISODE_DRAW.value(word)
+    own = plug_in_part(word, DrawRule) if known is None else None
+    found: DrawRule = own or EPISODE_DRAW.obeyed(word).part
     return found
+
+
+def drawing(word: str) -> str:
+    """Return in a sentence how the rule of this name draws."""
+    return EPISODE_DRAW.meaning_of(word) or draw_rule(word).words
+
+
+def lists_with(image_lists: str, min_object: str) -> Lists:
+    """Return the rule for image lists of this name, with the smallest object that `min_object` states.
+
+    Raises:
+        SettingsError: a word has no rule, or the two do not go together.
+    """
+    found: Lists = IMAGE_LISTS.obeyed(image_lists).part
+    fitting = MIN_OBJECT.obeyed(min_object).part
+    if image_lists not in fitting:
+        raise SettingsError(
+            f"{IMAGE_LISTS.key} '{image_lists}' and {MIN_OBJECT.key} '{min_object}' do not go together; expected one "
+            f"of the lists {', '.join(fitting)} with this object, or another object"
+        )
+    pixels = min_object.partition(" ")[0]
+    sized = found is PFENET and pixels.isdecimal() and int(pixels) != LEAST
+    return found.with_objects(int(pixels)) if sized else found
 
 
 def one_stream(word: str, pool: Pool, *, shot: int, seed: int = 0, workers: int = 0) -> Iterator[Episode]:

@@ -18,6 +18,7 @@ from fsbench.data.episodes.episode import ClassificationEpisode
 from fsbench.data.episodes.manifest import CLASSIFICATION, Header, Manifest
 from fsbench.data.episodes.task import ClassificationTask
 from fsbench.data.list_substitutes import print_once
+from fsbench.protocols.conditions import EPISODE_DRAW, EPISODES, SEEDS
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import SupportRedraw, draw_distinct
 from fsbench.protocols.draws.pools import lower_shots
@@ -37,7 +38,7 @@ class ImagesOfClasses(Draw):
 
     kind: ClassVar[str | None] = CLASSIFICATION
     has_masks: ClassVar[bool] = False
-    default_description: ClassVar[str] = (
+    description: ClassVar[str] = (
         "each by itself from (seed, its index): N classes, then K + q images of each. The authors' depend on how many "
         "random numbers a method used before"
     )
@@ -165,9 +166,9 @@ class ImagesOfClasses(Draw):
     def choices(self) -> list[Choice]:
         count = self.episode_count("", 0)
         return [
-            Choice("episodes are drawn", self.drawing),
-            Choice("seed", self.seed_words()),
-            Choice("episodes a fold", f"{count}, and there are no folds"),
+            Choice(EPISODE_DRAW.label, self.description),
+            Choice(SEEDS.label, self.seed_words()),
+            Choice(EPISODES.label, f"{count}, and there are no folds"),
             Choice("ways", "N classes at once, of all that the data set has"),
         ]
 

@@ -18,7 +18,23 @@ from fsbench.data.dataset import DERIVED, SegmentationData
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, unknown_setting
 from fsbench.data.episodes.task import ManifestTask, Task
-from fsbench.protocols.conditions import ALL_EPISODES, ListsAndDraw
+from fsbench.protocols.conditions import (
+    ALL_EPISODES,
+    BY_INDEX,
+    DEPENDS_ON,
+    EPISODE_DRAW,
+    EPISODES,
+    FS_CS,
+    FSS,
+    IMAGE_LISTS,
+    LISTED_PAIRS,
+    MIN_OBJECT,
+    NOT_STATED,
+    SAME_EPISODES,
+    SEEDS,
+    TASK,
+    ListsAndDraw,
+)
 from fsbench.protocols.draws.further import SupportRedraw, redraw_copies, redraw_of_names
 from fsbench.protocols.words import OTHERS, Choice, check_by_dataset, value_on, words_by_dataset
 
@@ -65,8 +81,7 @@ class Draw(ABC):
         ways: "any" number of classes in an episode, or "one".
         empty_queries: whether a query may show none of its episode's classes.
         further_seeds: seeds of the other runs whose mean the authors report.
-        description: how episodes are drawn, in words; "" for the rule's default words.
-        seed_remark: sentence about the seed for readers; "" for the default sentence.
+        description: how episodes are drawn, in words.
         kind: the entry `kind` of manifest headers: "classification", or None for segmentation.
         supports_repeat: whether an image may be a support twice, so that two images of a class are enough.
         draws_slices: whether images are slices of scans, of which a whole scan is one independent sample.
@@ -87,8 +102,6 @@ class Draw(ABC):
         all_episodes: how the atlas (table of published programs) words "all" episodes on data sets without a fixed
             number.
         published: {data set: its image lists, smallest object and episode draw, as words of the atlas}.
-        depends_on: what changes the episodes besides the seed, as a word of the atlas such as "workers"; "no" for
-            nothing.
         shots_note: what tests with other numbers of shots have in common, in words.
         may_be_shorter: whether a test may have fewer episodes than asked for, because its list ends.
     """
@@ -100,12 +113,9 @@ class Draw(ABC):
     ways: Literal["any", "one"] = "one"
     empty_queries: bool = False
     further_seeds: tuple[int, ...] = ()
-    description: str = ""
-    seed_remark: str = ""
 
     kind: ClassVar[str | None] = None
-    default_description: ClassVar[str] = ""
-    """Words of the rule, used where `description` is empty."""
+    description: ClassVar[str] = ""
     supports_repeat: ClassVar[bool] = False
     draws_slices: ClassVar[bool] = False
     asks_base_classes: ClassVar[bool] = False
@@ -123,7 +133,7 @@ class Draw(ABC):
     filter_novel: ClassVar[bool | None] = False
     filters_any: ClassVar[bool] = True
     settings: ClassVar[tuple[str, ...]] = ("original",)
-    all_episodes: ClassVar[str] = "as many as listed pairs"
+    all_episodes: ClassVar[str] = LISTED_PAIRS.word
     published: ClassVar[Mapping[str, ListsAndDraw]] = {}
     shots_note: ClassVar[str] = (
         "every number of shots has its own episodes; --data.test.nested_in 80 gives every number the same queries"
@@ -364,17 +374,13 @@ class Draw(ABC):
         if self.asks_base_classes and way != 1:
             raise SettingsError(f"the protocol {name} asks for all classes at once, found way {way}; leave way 1")
 
-    @property
-    def drawing(self) -> str:
-        """How episodes are drawn, in words: `description`, or the class's `default_description` if that is empty."""
-        return self.description or self.default_description
-
     def seed_words(self) -> str:
         """Return in words which seed the test has, and how to change it."""
         if self.seed is None:
             return "the episode's index"
-        remark = self.seed_remark or "--data.test.seed repeats a test with other episodes"
-        return f"{words_by_dataset(self.seed)}; {remark}"
+        further = ", ".join(map(str, self.further_seeds))
+        means = f", and published figures are means over this and {further}" if further else ""
+        return f"{words_by_dataset(self.seed)}{means}; --data.test.seed repeats the test with other episodes"
 
     def draw_zero(self, header: Header) -> str:
         """Return in words what draw 0 of the supports is, which scores are computed from."""
@@ -388,20 +394,19 @@ class Draw(ABC):
         """Return image lists and draw on a data set as words of the atlas; None if no published program draws so."""
         return self.published.get(dataset) if "published" in vars(type(self)) else None  # a plug-in's states its own
 
-    def seeds_condition(self, dataset: str) -> str:
-        """Return the seed on a data set as the atlas (table of published programs) words it."""
-        return "index of the episode" if self.seed is None else str(self.official_seed(dataset))
-
-    def episodes_condition(self, dataset: str) -> str:
-        """Return the number of episodes on a data set as the atlas (table of published programs) words it."""
+    def conditions(self, dataset: str) -> dict[str, str]:
+        """Return {key: word} of the conditions of a test on a data set that follow from how its episodes are drawn."""
+        listed = self.lists_and_draw(dataset) or ListsAndDraw(*(NOT_STATED,) * 3)
+        number = str(self.episode_count(dataset, 0))
         if value_on(self.episodes, dataset) == "all":
-            return ALL_EPISODES.get(dataset, self.all_episodes)
-        return str(self.episode_count(dataset, 0))
-
-    @property
-    def dependence(self) -> str:
-        """What changes the episodes besides the seed, as a word of the atlas such as "workers"; "no" for nothing."""
-        return "no"
+            number = ALL_EPISODES.get(dataset, self.all_episodes)
+        return {
+            TASK.key: (FS_CS if self.empty_queries else FSS).word,
+            **dict(zip((IMAGE_LISTS.key, MIN_OBJECT.key, EPISODE_DRAW.key), listed, strict=True)),
+            EPISODES.key: number,
+            SEEDS.key: BY_INDEX.word if self.seed is None else str(self.official_seed(dataset)),
+            DEPENDS_ON.key: SAME_EPISODES.word,
+        }
 
     def title(self, header: Header) -> str:
         """Return the heading of a table of a test's results: data set, ways, shots, setting, protocol, episodes."""
@@ -444,10 +449,10 @@ class Draw(ABC):
         """Return (name, what was chosen and its consequence) for each choice that the protocol makes about episodes."""
         original = self.settings == ("original",)
         return [
-            Choice("episodes are drawn", self.drawing),
-            Choice("seed", self.seed_words()),
+            Choice(EPISODE_DRAW.label, self.description),
+            Choice(SEEDS.label, self.seed_words()),
             Choice("random streams", words_by_dataset({OTHERS: 1})),
-            Choice("episodes a fold", words_by_dataset(self.episodes)),
+            Choice(EPISODES.label, words_by_dataset(self.episodes)),
             Choice(
                 "ways",
                 "N classes at once; with N > 1 classes compete for a pixel"

@@ -18,6 +18,7 @@ from fsbench.data.dataset import DERIVED, Part, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Task
+from fsbench.protocols.conditions import ALL_IN_TEST, ALL_OTHERS, NO_SEED, SEEDS
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
 from fsbench.protocols.provider import Provider
@@ -143,7 +144,7 @@ class OneSet(Draw):
         "images that are no supports, so fewer with more shots"
     )
     may_be_shorter: ClassVar[bool] = True
-    all_episodes: ClassVar[str] = "all other images"
+    all_episodes: ClassVar[str] = ALL_OTHERS.word
     unasked: ClassVar[str] = "leaves the mean over classes"
     """What becomes of a class that no query shows, as the end of a note; it states what `counting.absent` does."""
 
@@ -309,7 +310,7 @@ class OneSet(Draw):
     # In words
 
     @property
-    def default_description(self) -> str:  # type: ignore[override]
+    def description(self) -> str:  # type: ignore[override]
         """How supports and queries are chosen, in words."""
         of = "of each class" if self.per == "class" else "in all"
         return (
@@ -539,7 +540,7 @@ class EvenlySpaced(OneSet):
     divided_by: dict[str, int] = field(default_factory=lambda: {OTHERS: 1})
 
     seed_may_be_index: ClassVar[bool] = True
-    all_episodes: ClassVar[str] = "all test images"
+    all_episodes: ClassVar[str] = ALL_IN_TEST.word
     unasked: ClassVar[str] = "counts as 0"
 
     def named(self, data: SegmentationData) -> tuple[tuple[str, ...], ...]:
@@ -592,7 +593,7 @@ class EvenlySpaced(OneSet):
     # In words
 
     @property
-    def default_description(self) -> str:  # type: ignore[override]
+    def description(self) -> str:  # type: ignore[override]
         by_class = "; ".join(
             f"on {name} K // {number} of each class" for name, number in self.divided_by.items() if number > 1
         )
@@ -604,8 +605,8 @@ class EvenlySpaced(OneSet):
     def seed_words(self) -> str:
         return "none: nothing is drawn"
 
-    def seeds_condition(self, dataset: str) -> str:
-        return "none"
+    def conditions(self, dataset: str) -> dict[str, str]:
+        return super().conditions(dataset) | {SEEDS.key: NO_SEED.word}
 
     def title(self, header: Header) -> str:
         images = number_of(self._images(header), "labelled image")

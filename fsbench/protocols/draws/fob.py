@@ -1,6 +1,6 @@
 """The draw of FoB's test of skin lesions: nothing is left to chance (skin-ds.md §1)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import count
 
 from fsbench.data.episodes.episode import Episode
@@ -26,11 +26,4 @@ def _next_of_list(source: EpisodeSource) -> Iterator[Episode]:
             yield one_way(next(numbers), query, number, [images[place - shot] for shot in range(source.shot)])
 
 
-RULES: Mapping[str, DrawRule] = {
-    "next of the list": DrawRule(
-        "nothing is drawn: class after class, every image is asked once, with the K images before it in its class's "
-        "list as supports; the last images are before the first one",
-        _next_of_list, "sequential", query_may_support=True,
-    ),
-}  # fmt: skip
-"""Draws of the suite's tests that are no words of the atlas."""
+NEXT_OF_LIST = DrawRule(_next_of_list, "sequential", query_may_support=True)

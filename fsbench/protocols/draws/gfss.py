@@ -17,7 +17,15 @@ from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Task
-from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
+from fsbench.protocols.conditions import (
+    ALL_OF_VAL,
+    BY_SHUFFLING,
+    BY_TRIALS,
+    GFSS_LISTS,
+    LARGE_SUPPORTS,
+    NOT_STATED,
+    ListsAndDraw,
+)
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
 from fsbench.protocols.draws.image_lists import ImageLists
@@ -181,7 +189,7 @@ class SupportsForAll(BaseAndNovel):
 
     def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
         stated = super().lists_and_draw(dataset)
-        if stated is None or f"{self.least_pixels(dataset)} support only" == stated.min_object:
+        if stated is None or LARGE_SUPPORTS.word.format(self.least_pixels(dataset)) == stated.min_object:
             return stated
         return stated._replace(min_object=NOT_STATED)
 
@@ -209,13 +217,13 @@ class FixedSupports(SupportsForAll):
     refill: Refill = "official"
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
-        name: ListsAndDraw("gfss", "16384 support only", "fixed support set, by shuffling")
+        name: ListsAndDraw(GFSS_LISTS.word, LARGE_SUPPORTS.word.format(16384), BY_SHUFFLING.word)
         for name in ("pascal", "pascal10i", "coco")
     }
     own_entries: ClassVar[tuple[str, ...]] = ("novel_ids", "run_lengths")
-    all_episodes: ClassVar[str] = "all images of val"
+    all_episodes: ClassVar[str] = ALL_OF_VAL.word
     without_training: ClassVar[str] = "its base model is trained with --method pspnet --protocol pfenet"
-    default_description: ClassVar[str] = (
+    description: ClassVar[str] = (
         "for each run once, from one stream of Python's generator: K images of each novel class, which serve all "
         "queries; queries are all other validation images that show a class"
     )
@@ -394,10 +402,10 @@ class TrialSupports(SupportsForAll):
     """Draw of CAPL: all queries share supports that are drawn from training images by random trials."""
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
-        "pascal": ListsAndDraw("gfss", "16384 support only", "fixed support set, by trials")
+        "pascal": ListsAndDraw(GFSS_LISTS.word, LARGE_SUPPORTS.word.format(16384), BY_TRIALS.word)
     }
-    all_episodes: ClassVar[str] = "all images of val"
-    default_description: ClassVar[str] = (
+    all_episodes: ClassVar[str] = ALL_OF_VAL.word
+    description: ClassVar[str] = (
         "once, from one stream of Python's generator: K training images of each novel class, by trials; queries are "
         "all validation images that show a class, those of a novel class first"
     )

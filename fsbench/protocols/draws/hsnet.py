@@ -5,7 +5,7 @@ make on the global one. `permutation(n)[0]` equals `choice(list, 1, replace=Fals
 without turning long lists of names into arrays.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count, cycle
 from typing import TypeVar
@@ -15,7 +15,7 @@ import numpy as np
 from fsbench.data.dataset import Pair
 from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws.pools import Pool, TooFewImages
-from fsbench.protocols.draws.rules import OF_DATASET, DrawRule, EpisodeSource, one_way
+from fsbench.protocols.draws.rules import DrawRule, EpisodeSource, one_way
 from fsbench.protocols.draws.streams import Generators, episode_generators, torch_permutation
 
 Item = TypeVar("Item")
@@ -200,47 +200,13 @@ def _dmtnet(source: EpisodeSource) -> Iterator[Episode]:
             yield replace(hsnet_episode(own[place], rng, source.pool, source.shot), number=next(numbers))
 
 
-RULES: Mapping[str, DrawRule] = {
-    "list of pairs": DrawRule(
-        "queries go through the list of pairs of an image and a class; supports may repeat",
-        _hsnet, "sequential", supports_repeat=True,
-    ),
-    "list of images": DrawRule(
-        "queries go through the list, each image of one class; supports may repeat",
-        _hsnet, "sequential", supports_repeat=True,
-    ),
-    "class then image": DrawRule(
-        "a class is drawn, then an image of it; supports may repeat", _class_of_gpus, "class_first",
-        supports_repeat=True,
-    ),
-    "class cycle": DrawRule(
-        "the classes take turns, an image of the class is drawn; supports may repeat", _hsnet, "by_turns",
-        supports_repeat=True,
-    ),
-    "list of images in shuffled order": DrawRule(
-        "the images of the list come in the order of a shuffling sampler, each of one class; supports may repeat",
-        _dmtnet, "sequential", supports_repeat=True,
-    ),
-    "class cycle in shuffled order": DrawRule(
-        "the classes come in the order of a shuffling sampler, an image of the class is drawn; supports may repeat",
-        _dmtnet, "by_turns", supports_repeat=True,
-    ),
-    "image then class, generator of the episode": DrawRule(
-        "query images go through the list; class and K different supports come from a generator of the episode's own",
-        _fs_sam2_images,
-    ),
-    "class then image, generator of the episode": DrawRule(
-        "class, query and K different supports come from a generator of the episode's own", _fs_sam2_classes,
-        "class_first",
-    ),
-}  # fmt: skip
-"""The draws by their words in the atlas."""
-OWN: Mapping[str, DrawRule] = {
-    OF_DATASET: DrawRule(
-        "as list of pairs, class then image, or class cycle, whichever the data set has; supports may repeat",
-        _hsnet, OF_DATASET, supports_repeat=True,
-    ),
-}  # fmt: skip
-"""Draws of the suite's tests that are no words of the atlas."""
-ORDERS = ("list of pairs", "list of images", "class then image", "class cycle", OF_DATASET)
+IN_LIST_ORDER = DrawRule(_hsnet, "sequential", supports_repeat=True)
+CLASS_FIRST = DrawRule(_class_of_gpus, "class_first", supports_repeat=True)
+BY_TURNS = DrawRule(_hsnet, "by_turns", supports_repeat=True)
+SHUFFLED_LIST = DrawRule(_dmtnet, "sequential", supports_repeat=True)
+SHUFFLED_TURNS = DrawRule(_dmtnet, "by_turns", supports_repeat=True)
+EPISODES_IMAGES = DrawRule(_fs_sam2_images)
+EPISODES_CLASSES = DrawRule(_fs_sam2_classes, "class_first")
+OF_DATASET = DrawRule(_hsnet, None, supports_repeat=True)
+ORDERS = (IN_LIST_ORDER, CLASS_FIRST, BY_TURNS, OF_DATASET)
 """Draws that are HSNet's own, which differ by the order of queries alone."""

@@ -16,7 +16,7 @@ from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import Task
-from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.conditions import DIFFERENT_SUPPORTS, OBJECTS_ALONE, OWN_LISTS, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.pools import LEAVE_OUT, TooFewImages
 from fsbench.protocols.provider import Provider
@@ -61,9 +61,9 @@ class LargeObjectSupports(Draw):
     """Draw in which queries and supports show large objects of a class, and smaller objects do not count."""
 
     published: ClassVar[Mapping[str, ListsAndDraw]] = {
-        "coco": ListsAndDraw("own", "2048 per object", "class then image, different supports")
+        "coco": ListsAndDraw(OWN_LISTS.word, OBJECTS_ALONE.word.format(2048), DIFFERENT_SUPPORTS.word)
     }
-    default_description: ClassVar[str] = (
+    description: ClassVar[str] = (
         "one after the other from one stream of Python's generator: a class, then K + 1 of its images in val2014, in "
         "the order of CPython's sets. Objects below 2048 pixels and crowds do not exist"
     )

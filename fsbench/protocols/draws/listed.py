@@ -11,8 +11,20 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.settings import SETTINGS, SIZE_BINS
 from fsbench.data.episodes.task import Task
-from fsbench.protocols.conditions import NOT_STATED, ListsAndDraw
-from fsbench.protocols.draws import by_word, hsnet, lists
+from fsbench.protocols.conditions import (
+    BY_LIST,
+    DEPENDS_ON,
+    EPISODE_DRAW,
+    EPISODES,
+    IMAGE_LISTS,
+    LIST_OF_PAIRS,
+    LISTED_PAIRS,
+    MIN_OBJECT,
+    NOT_STATED,
+    SAME_EPISODES,
+    ListsAndDraw,
+)
+from fsbench.protocols.draws import by_word, hsnet
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.fscs import AUGMENTED, augmented_episodes, size_pool
 from fsbench.protocols.draws.further import official_supports
@@ -21,9 +33,9 @@ from fsbench.protocols.draws.lists import Lists
 from fsbench.protocols.draws.pair_draw import PairDraw
 from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.rules import OF_DATASET, DrawRule, EpisodeSource
+from fsbench.protocols.draws.rules import DrawRule, EpisodeSource
 from fsbench.protocols.draws.segic import LOADERS_BEFORE, ProgramEpisodes, process_episodes, process_streams
-from fsbench.protocols.draws.streams import NumpyInWorkers, Streams, dependences
+from fsbench.protocols.draws.streams import GPUS, WORKERS, NumpyInWorkers, Streams
 from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
 
 FREE_SETTINGS = ("workers", "gpus", "batch", "run", "network_words", "base_seeds", "numpy_in_workers")
@@ -52,10 +64,10 @@ class Listed(PairDraw):
     """Draw from image lists by a named rule; 1-way, or N-way with `ways` and `empty_queries`.
 
     Attributes:
-        image_lists: name of the rule for image lists in `fsbench.protocols.draws.lists`, or {data set: name}.
+        image_lists: word of `fsbench.protocols.conditions.IMAGE_LISTS`, or {data set: word}.
         min_object: which images are too small to be listed, in words that fit `image_lists` such as "2048
             query+support" (2048 pixels of the class or more), or {data set: words}.
-        episode_draw: name of the rule for episodes in `fsbench.protocols.draws.by_word`, or {data set: name}.
+        episode_draw: word of `EPISODE_DRAW`, or name of a rule of an installed package, or {data set: word}.
         own_rules: "incontext" or "segic": the program by whose special rules some data sets are drawn instead of from
             lists; None for no such rules.
         processes_by_themselves: whether each process draws with its own loaders and random generators, which depend on
@@ -64,8 +76,7 @@ class Listed(PairDraw):
             or only "original".
         published_on: data sets on which published programs test in this way; only for these are lists and draw stated
             as words of the atlas. None means all data sets.
-        depends_on: what changes the episodes besides the seed, such as "workers+gpus": names in
-            `fsbench.protocols.draws.streams`, joined by plus signs.
+        depends_on: what changes the episodes besides the seed, a word of `DEPENDS_ON` such as "workers+gpus".
         passes: largest number of passes over the list; None for as many as are needed.
         one_late: whether the program evaluates one episode more than the `episodes` that it is asked for.
         validation: the values that differ in the validation that chooses a checkpoint; None if none differs.
@@ -85,14 +96,14 @@ class Listed(PairDraw):
 
     seed_may_be_index: ClassVar[bool] = True
 
-    image_lists: str | dict[str, str] = "hsnet"
-    min_object: str | dict[str, str] = "by the list"
-    episode_draw: str | dict[str, str] = "list of pairs"
+    image_lists: str | dict[str, str] = IMAGE_LISTS.values[0].word
+    min_object: str | dict[str, str] = BY_LIST.word
+    episode_draw: str | dict[str, str] = LIST_OF_PAIRS.word
     own_rules: Literal["incontext", "segic"] | None = None
     processes_by_themselves: bool = False
     all_settings: bool = False
     published_on: tuple[str, ...] | None = None
-    depends_on: str = "no"
+    depends_on: str = SAME_EPISODES.word
     passes: int | None = None
     one_late: bool = False
     validation: Validation | None = None
@@ -104,7 +115,7 @@ class Listed(PairDraw):
     base_seeds: tuple[int, ...] = ()
     numpy_in_workers: NumpyInWorkers = "seeded"
     states_streams: bool = True
-    all_episodes: str = "as many as listed pairs"  # type: ignore[misc]  # a value here, the same for a class elsewhere
+    all_episodes: str = LISTED_PAIRS.word  # type: ignore[misc]  # a value here, the same for a class elsewhere
 
     # Words and their parts
 
@@ -115,21 +126,25 @@ class Listed(PairDraw):
     def lists_on(self, dataset: str) -> Lists:
         """Return the rule by which image lists are made on a data set."""
         image_lists, min_object, _ = self.words_on(dataset)
-        return lists.lists_with(image_lists, min_object)
+        return by_word.lists_with(image_lists, min_object)
 
     def rule_on(self, dataset: str) -> DrawRule:
         """Return the rule by which episodes are drawn on a data set."""
         return by_word.draw_rule(self.words_on(dataset).episode_draw)
 
     @property
-    def default_description(self) -> str:  # type: ignore[override]
+    def description(self) -> str:  # type: ignore[override]
         """How lists are made and episodes drawn, in words; data sets with other rules come last."""
-        words = {
-            dataset: f"{self.rule_on(dataset).words}. Lists: {self.lists_on(dataset).words}"
-            for dataset in self._named_datasets()
-        }
+        words = {}
+        for dataset in self._named_datasets():
+            image_lists, min_object, draw = self.words_on(dataset)
+            meant = (IMAGE_LISTS.meaning_of(image_lists), MIN_OBJECT.meaning_of(min_object))
+            words[dataset] = f"{by_word.drawing(draw)}. Lists: {'; '.join(meant)}"
         usual = words.pop(OTHERS)
-        return "; ".join([usual, *(f"on {dataset} {own}" for dataset, own in words.items() if own != usual)])
+        found = [usual, *(f"on {dataset} {own}" for dataset, own in words.items() if own != usual)]
+        if self.own_rules is not None:
+            found.append("LVIS and object parts have rules of their own: classes depend on K, images are crops")
+        return "; ".join(found)
 
     @property
     def supports_repeat(self) -> bool:  # type: ignore[override]
@@ -244,9 +259,7 @@ class Listed(PairDraw):
 
     def pool(self, data: SegmentationData, pairs: PairList, class_ids: Sequence[int]) -> Pool:
         rule = self.rule_on(data.name).rule
-        return self.lists_on(data.name).pool(
-            data, pairs, class_ids, data.query_sampling if rule == OF_DATASET else rule
-        )
+        return self.lists_on(data.name).pool(data, pairs, class_ids, data.query_sampling if rule is None else rule)
 
     def test_pool(self, data: SegmentationData, task: Task) -> tuple[PairList, Pool, int | None]:
         if task.setting in SIZE_BINS:
@@ -274,13 +287,9 @@ class Listed(PairDraw):
     # In which words?
 
     @property
-    def dependence(self) -> str:
-        return self.depends_on
-
-    @property
     def drawn_by(self) -> dict[str, Any]:
         """{name: value} of the fields that the episodes depend on besides the seed, such as `workers`."""
-        names = [name for one in dependences(self.depends_on) for name in one.settings]
+        names = [name for one in DEPENDS_ON.obeyed(self.depends_on).part for name in one.settings]
         if "base_seeds" in names or self.run:
             names.append("run")
         return {name: getattr(self, name) for name in dict.fromkeys(names)}
@@ -293,8 +302,12 @@ class Listed(PairDraw):
         if type(self) is not Listed or (self.published_on is not None and dataset not in self.published_on):
             return None  # whoever draws otherwise states lists and draw of its own
         image_lists, min_object, draw = self.words_on(dataset)
-        word = lists.KNOWN[image_lists].atlas or image_lists
-        return ListsAndDraw(word, min_object, draw if draw in by_word.ATLAS else NOT_STATED)
+        found, drawn = IMAGE_LISTS.value(image_lists), EPISODE_DRAW.value(draw)
+        word = found.stated if found else ""
+        return ListsAndDraw(word or image_lists, min_object, (drawn.stated or draw) if drawn else NOT_STATED)
+
+    def conditions(self, dataset: str) -> dict[str, str]:
+        return super().conditions(dataset) | {DEPENDS_ON.key: self.depends_on}
 
     def notes(self, header: Header) -> list[str]:
         notes = super().notes(header)
@@ -308,7 +321,7 @@ class Listed(PairDraw):
         return notes
 
     def choices(self) -> list[Choice]:
-        rules = "; ".join(one.words for one in dependences(self.depends_on))
+        rules = DEPENDS_ON.meaning_of(self.depends_on)
         by = self._drawn_by_words or "nothing else"
         streams = Choice("random streams", f"{rules}; episodes hang on: {by}")
         if not self.states_streams:
@@ -318,7 +331,7 @@ class Listed(PairDraw):
             if self.passes is None
             else f", at most {self.passes} {'pass' if self.passes == 1 else 'passes'} over the list"
         )
-        counts = Choice("episodes a fold", words_by_dataset(self.episodes) + most)
+        counts = Choice(EPISODES.label, words_by_dataset(self.episodes) + most)
         own = {choice.label: choice for choice in (streams, counts)}
         return [own.get(choice.label, choice) for choice in super().choices()]
 
@@ -332,13 +345,9 @@ class Listed(PairDraw):
 
     def check(self) -> None:
         super().check()
-        for value in _values(self.image_lists):
-            lists.check_known(value)
-        for value in _values(self.episode_draw):
-            by_word.draw_rule(value)
         for dataset in self._named_datasets():
             self._check_words(dataset)
-        dependences(self.depends_on)
+        DEPENDS_ON.obeyed(self.depends_on)
         if self.validation is not None:
             self.in_validation.check()
         if self.one_late and "all" in self.episodes.values():
@@ -372,13 +381,13 @@ class Listed(PairDraw):
         usual = {one.name: one.default for one in fields(Listed)}
         names = ("run", "batch", "network_words", "base_seeds", "numpy_in_workers")
         other = next((name for name in names if getattr(self, name) != usual[name]), None)
-        if other is not None or self.depends_on != "workers+gpus":
+        if other is not None or DEPENDS_ON.obeyed(self.depends_on).part != (WORKERS, GPUS):
             name = other or "depends_on"
             raise SettingsError(
                 f"{name} is {getattr(self, name)!r}, which does not go with processes that draw by themselves; "
                 "expected depends_on workers+gpus, and nothing else that episodes hang on"
             )
-        if not set(_values(self.episode_draw)) <= set(hsnet.ORDERS):
+        if not all(by_word.draw_rule(word) in hsnet.ORDERS for word in _values(self.episode_draw)):
             raise SettingsError(
                 f"episode_draw is {self.episode_draw!r}; expected one of HSNet's, which processes draw by themselves"
             )
@@ -391,11 +400,10 @@ class Listed(PairDraw):
     def _check_words(self, dataset: str) -> None:
         """Raise SettingsError for words of a data set that do not go together, or not with those of the others."""
         image_lists, min_object, word = self.words_on(dataset)
-        lists.check_least(image_lists, min_object)
         rule, usual = self.rule_on(dataset), self.rule_on(OTHERS)
-        needs, by_image = rule.needs, lists.KNOWN[image_lists].by_image
+        needs, by_image = rule.needs, by_word.lists_with(image_lists, min_object).by_image
         if needs != "classes" and (needs == "images") != by_image:
-            fitting = [name for name, part in lists.ATLAS.items() if part.by_image == (needs == "images")]
+            fitting = [one.word for one in IMAGE_LISTS.values if one.part and one.part.by_image == (needs == "images")]
             raise SettingsError(
                 f"episode_draw '{word}' goes through {needs}, and image_lists '{image_lists}' has "
                 f"{'images' if by_image else 'pairs'}; expected one of {', '.join(fitting)}, or another draw"

@@ -1,7 +1,7 @@
 """Draws from OSLSM's and PANet's lists: PMMs, CANet and PANet (atlas-runs.md §3)."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import count
 
 from fsbench.data.episodes.episode import Episode
@@ -66,21 +66,7 @@ def _pmms_classes(source: EpisodeSource) -> Iterator[Episode]:
         yield one_way(episode, query, number, supports)
 
 
-RULES: Mapping[str, DrawRule] = {
-    "list of pairs, shuffled when through": DrawRule(
-        "queries go through the list of pairs, which is shuffled in place before each further pass by the generator "
-        "that draws; K different supports",
-        _pmms, "sequential",
-    ),
-    "list of pairs, two shuffled copies appended": DrawRule(
-        "queries go through the list of pairs and two shuffled copies of it, all drawn before; K different supports",
-        _canet, "sequential",
-    ),
-    "class then image, query last": DrawRule(
-        "a class is drawn, then K + 1 of its images, the last of which is the query", _panet, "class_first",
-    ),
-    "class then image, query first": DrawRule(
-        "a class is drawn, then K + 1 of its images, the first of which is the query", _pmms_classes, "class_first",
-    ),
-}  # fmt: skip
-"""The draws by their words in the atlas."""
+SHUFFLED_WHEN_THROUGH = DrawRule(_pmms, "sequential")
+TWO_COPIES = DrawRule(_canet, "sequential")
+QUERY_LAST = DrawRule(_panet, "class_first")
+QUERY_FIRST = DrawRule(_pmms_classes, "class_first")

@@ -5,7 +5,7 @@ The generators make the calls that the authors' programs make on Python's and Nu
 
 import random
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 import numpy as np
@@ -108,25 +108,8 @@ def _fptrans(source: EpisodeSource) -> Iterator[Episode]:
             yield one_way(next(numbers), query, number, supports)
 
 
-RULES: Mapping[str, DrawRule] = {
-    "image then class": DrawRule(
-        "query images go through the list, the class is drawn among all that the image shows; K different supports",
-        _pfenet,
-    ),
-    "image then class, query allowed as support": DrawRule(
-        "as image then class, and the query may be among its own supports",
-        lambda source: _pfenet(source, query_allowed=True), query_may_support=True,
-    ),
-    "image then class, class by NumPy": DrawRule(
-        "as image then class, the class by NumPy's generator and the supports by Python's",
-        lambda source: _pfenet(source, numpy_class=True),
-    ),
-    "random image then class": DrawRule(
-        "query, class and K different supports are drawn for each episode, whatever its number", _mlc,
-    ),
-    "shuffled images then class": DrawRule(
-        "query images go through the list in another order in each pass, from the generator of class and supports",
-        _fptrans,
-    ),
-}  # fmt: skip
-"""The draws by their words in the atlas."""
+IMAGE_THEN_CLASS = DrawRule(_pfenet)
+QUERY_ALLOWED = DrawRule(lambda source: _pfenet(source, query_allowed=True), query_may_support=True)
+CLASS_BY_NUMPY = DrawRule(lambda source: _pfenet(source, numpy_class=True))
+RANDOM_IMAGE = DrawRule(_mlc)
+SHUFFLED_IMAGES = DrawRule(_fptrans)

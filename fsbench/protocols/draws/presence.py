@@ -213,7 +213,7 @@ class Presence(PairDraw):
 
     calibrates: ClassVar[bool] = True
 
-    default_description: ClassVar[str] = (
+    description: ClassVar[str] = (
         "each by itself from (seed, its index): the classes take turns, for each a query that shows it and one that "
         "surely does not, which shows another class of the test where the data set has several; K different supports, "
         "never of the query's image. No published test draws so: no published figure is comparable"

@@ -8,9 +8,6 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws.pools import Pool, TooFewImages
 from fsbench.protocols.draws.streams import Streams
 
-OF_DATASET = "of the data set"
-"""Word of a draw that takes queries as the data set says."""
-
 
 @dataclass(frozen=True)
 class EpisodeSource:
@@ -64,25 +61,26 @@ class DrawRule:
     """Rule by which episodes are drawn.
 
     Attributes:
-        words: the rule in a sentence.
         episodes: function that yields the episodes of an `EpisodeSource`, without end unless the published program
             ends.
-        rule: value of `Pool.query_sampling` that the rule needs, such as "image_first"; "of the data set" takes the
-            value that the data set states.
+        rule: value of `Pool.query_sampling` that the rule needs, such as "image_first"; None takes the value that the
+            data set states.
         supports_repeat: whether an image may be a support twice in an episode.
         query_may_support: whether a query may be among its own supports.
+        words: the rule in a sentence, for a rule of an installed package; those of fsbench have theirs in
+            `fsbench.protocols.conditions.EPISODE_DRAW`.
     """
 
-    words: str
     episodes: Episodes
-    rule: str = "image_first"
+    rule: str | None = "image_first"
     supports_repeat: bool = False
     query_may_support: bool = False
+    words: str = ""
 
     @property
     def needs(self) -> Literal["images", "pairs", "classes"]:
         """What the rule iterates over: the "images" or "pairs" of a list, or "classes"."""
-        return {"image_first": "images", "sequential": "pairs"}.get(self.rule, "classes")  # type: ignore[return-value]
+        return "images" if self.rule == "image_first" else "pairs" if self.rule == "sequential" else "classes"
 
 
 def one_way(episode: int, query: str, number: int, supports: Sequence[str]) -> Episode:

@@ -5,14 +5,14 @@ Generators are those that programs seed, made again as objects: a main process's
 
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
 import numpy as np
 
-from fsbench.base.errors import SettingsError, known_names
+from fsbench.base.errors import SettingsError
 
 _AT_ONCE = 1 << 20
 """Numbers that are passed over at once."""
@@ -148,67 +148,25 @@ class Dependence:
     """Something that episodes depend on besides the seed, such as the number of loader processes.
 
     Attributes:
-        words: what the dependence means, in a sentence part for readers.
         settings: names of the fields of `fsbench.protocols.draws.listed.Listed` that set it, such as ("workers",).
         in_spirit: why episodes drawn by fsbench may differ from those of the program; "" if they are the same.
     """
 
-    words: str
     settings: tuple[str, ...] = ()
     in_spirit: str = ""
 
 
+WORKERS = Dependence(("workers",))
+GPUS = Dependence(("gpus",))
+BATCH = Dependence(("batch",))
 NETWORK = Dependence(
-    "seeds are set before the network is made, whose initialisation moves those of the loader",
     ("network_words", "base_seeds"),
     "the loader's seeds follow from how the network is initialised; here they are those without one, unless "
     "network_words or base_seeds tells",
 )
-PARTS: Mapping[str, Dependence] = {
-    "no": Dependence("the same command draws the same episodes"),
-    "workers": Dependence("loader processes draw, each with a stream of its own", ("workers",)),
-    "gpus": Dependence("processes of several GPUs share the episodes", ("gpus",)),
-    "batch": Dependence("an incomplete last batch is left out", ("batch",)),
-    "gpus, and batch through drop_last": Dependence(
-        "processes of several GPUs share the episodes, and an incomplete last batch is left out", ("gpus", "batch")
-    ),
-    "network": NETWORK,
-    "torch": Dependence("NumPy is seeded in loader processes since PyTorch 1.9", ("numpy_in_workers",)),
-    "file order": Dependence("lists are in the order in which folders are read; here that of the names"),
-    "unseeded": Dependence("no seed is set", in_spirit="the program sets no seed; here it is one of ours"),
-}
-"""Each word of `depends_on` that is not joined."""
-
-
-DEPENDENCE_WORDS: Mapping[str, str] = {
-    "no": "the same command draws the same episodes",
-    "workers": "the number of loader processes; seeds are set again before the loop",
-    "workers+network+torch": "the number of loader processes, what the network's initialisation draws, as seeds "
-    "are set before it, and the version of PyTorch, which seeds NumPy in loader processes since 1.9",
-    "file order": "the order in which the file system lists a folder",
-    "gpus": "the number of GPUs",
-    "gpus, and batch through drop_last": "the number of GPUs, and the size of a batch, whose rest is dropped",
-    "batch": "the size of a batch",
-    "workers+gpus": "the number of loader processes and of GPUs",
-    "unseeded": "each run draws others",
-    "unseeded+workers": "each run draws others, and the number of loader processes",
-}
-"""Words of `depends_on` as rows of the atlas join them, with their sentences."""
-
-
-def dependences(word: str) -> tuple[Dependence, ...]:
-    """Return what episodes depend on, given names that are joined by plus signs.
-
-    >>> dependences("workers+gpus")[1].settings
-    ('gpus',)
-
-    Raises:
-        SettingsError: a name is unknown.
-    """
-    for part in word.split("+"):
-        if part not in PARTS:
-            raise SettingsError(f"depends_on has '{part}'{known_names(part, tuple(PARTS))}")
-    return tuple(PARTS[part] for part in word.split("+"))
+TORCH = Dependence(("numpy_in_workers",))
+FILE_ORDER = Dependence()
+UNSEEDED = Dependence(in_spirit="the program sets no seed; here it is one of ours")
 
 
 BY_INDEX = "index of the episode"
@@ -241,7 +199,7 @@ _FORMS = (
     (r"(\d+), one stream for \d+ runs", lambda m: Seeds((int(m[1]),))),
     (r"(\d+) \(a generator .*\)", lambda m: Seeds((int(m[1]),))),
     (re.escape(BY_INDEX), lambda m: Seeds(())),
-    ("unseeded|none", lambda m: Seeds((0,), in_spirit=PARTS["unseeded"].in_spirit)),
+    ("unseeded|none", lambda m: Seeds((0,), in_spirit=UNSEEDED.in_spirit)),
 )
 """Forms of `seeds` in a row, each with what it means."""
 

@@ -19,7 +19,17 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Header
 from fsbench.data.episodes.task import Task
 from fsbench.data.volumes import FoldScans, VolumeData, slice_name
-from fsbench.protocols.conditions import ListsAndDraw
+from fsbench.protocols.conditions import (
+    ANY_OBJECT,
+    FIXED_SET,
+    NO_SEED,
+    OWN_LISTS,
+    SEEDS,
+    SLICES_ALL,
+    SLICES_IN_RANGE,
+    SLICES_SHOWN,
+    ListsAndDraw,
+)
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.words import OTHERS, Choice
 
@@ -173,7 +183,7 @@ class EverySlice(Draw):
     draws_slices: ClassVar[bool] = True
     seed_may_be_index: ClassVar[bool] = True
     published: ClassVar[Mapping[str, ListsAndDraw]] = dict.fromkeys(
-        ("chaost2", "sabs", "cmr"), ListsAndDraw("own", "none", "fixed support set")
+        ("chaost2", "sabs", "cmr"), ListsAndDraw(OWN_LISTS.word, ANY_OBJECT.word, FIXED_SET.word)
     )
     may_be_shorter: ClassVar[bool] = True
     without_training: ClassVar[str] = (
@@ -299,7 +309,7 @@ class EverySlice(Draw):
     # In words
 
     @property
-    def default_description(self) -> str:  # type: ignore[override]
+    def description(self) -> str:  # type: ignore[override]
         """How slices and supports are chosen, in words."""
         asked = {
             "range": "nothing is drawn: each class of the fold in each slice of each scan of the fold",
@@ -340,11 +350,7 @@ class EverySlice(Draw):
     @property
     def all_episodes(self) -> str:  # type: ignore[override]
         """Which slices are asked, as the atlas words the number of episodes."""
-        return {
-            "range": "all slices of the fold",
-            "shown": "all slices of the fold that show the class",
-            "all": "all slices of the fold, those without the class too",
-        }[self.counted]
+        return {"range": SLICES_IN_RANGE, "shown": SLICES_SHOWN, "all": SLICES_ALL}[self.counted].word
 
     def lists_and_draw(self, dataset: str) -> ListsAndDraw | None:
         circle_of_hearts = dataset == "cmr" and not self.in_list_order  # ALPNet's program has no cardiac test
@@ -353,8 +359,8 @@ class EverySlice(Draw):
     def seed_words(self) -> str:
         return "none: nothing is drawn"
 
-    def seeds_condition(self, dataset: str) -> str:
-        return "none"
+    def conditions(self, dataset: str) -> dict[str, str]:
+        return super().conditions(dataset) | {SEEDS.key: NO_SEED.word}
 
     def title(self, header: Header) -> str:
         return f"{header.dataset} · {header.way}-way {header.shot}-shot · slices of scans · {header.rules}"

@@ -4,7 +4,7 @@ It draws from Python's, NumPy's and torch's global generators, which every proce
 so that any process can draw what any other would have drawn.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle
 
@@ -142,10 +142,4 @@ def _vrp(source: EpisodeSource) -> Iterator[Episode]:
         yield vrp_episode(episode, source.pool, source.pool.shown, generators, source.shot)
 
 
-RULES: Mapping[str, DrawRule] = {
-    "image then class, supports may repeat": DrawRule(
-        "query images go through the list, the class is drawn among all that the image shows; supports may repeat",
-        _vrp, supports_repeat=True,
-    ),
-}  # fmt: skip
-"""The draws by their words in the atlas."""
+SUPPORTS_REPEAT = DrawRule(_vrp, supports_repeat=True)

@@ -45,7 +45,7 @@ class WholeImages(Draw):
 
     kind: ClassVar[str | None] = "whole images"
     is_test: ClassVar[bool] = False
-    default_description: ClassVar[str] = "every image of the test part, in the order of PFENet's lists"
+    description: ClassVar[str] = "every image of the test part, in the order of PFENet's lists"
 
     def official_episodes(self, data: SegmentationData, task: Task) -> OfficialEpisodes:
         """Return the test images as episodes without supports; the first ones if `task` asks for fewer."""
