@@ -5,14 +5,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from fsbench.base.errors import SettingsError, say_left_out
+from fsbench.base.errors import SettingsError, known_names, say_left_out
 from fsbench.base.terminal import print_block, print_line
 from fsbench.cli.options import add_runs_folder
+from fsbench.protocols.conditions import CONDITIONS, UNKNOWN
 from fsbench.protocols.programs import FOLDER
 from fsbench.results.atlas.atlas import read_atlas, shipped_atlas
 from fsbench.results.atlas.check import odd_means, summary
 from fsbench.results.atlas.pairs import pair_named
-from fsbench.results.atlas.vocabulary import listed_words
 from fsbench.runner.config.limits import check_output_file
 
 
@@ -48,8 +48,17 @@ def _check(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _words(options: argparse.Namespace, extra: list[str]) -> int:
-    for line in listed_words(options.condition):
-        print_line(line)
+    closed = {key: one for key, one in CONDITIONS.items() if one.values}
+    if options.condition is not None and options.condition not in closed:
+        known = known_names(options.condition, closed)
+        raise SettingsError(f"'{options.condition}' has no closed list of words{known}")
+    for key, one in closed.items():
+        if options.condition in (None, key):
+            print_line(f"{key} ({one.label})")
+            for value in one.values:
+                print_line(f"  {value.explained}")
+    for word, means in UNKNOWN.items():
+        print_line(f"any condition  {word}: {means}")
     return 0
 
 

@@ -66,7 +66,7 @@ def _names_of(part: str, problems: list[str]) -> Iterator[tuple[str, Mapping[str
     elif part == "backbones":
         yield "backbones (--backbone …)", names("backbones")
     elif part == "protocols":
-        row = {f"{ATLAS}<row>": f"the test of a published program (see: fsbench list protocols {ATLAS})"}
+        row = {f"{ATLAS}<test>": f"the test of a published program (see: fsbench list protocols {ATLAS})"}
         yield "protocols (of segmentation; classification has one, fort)", {**names("protocols"), **row}
     else:
         meanings = {name: metric.meaning for name, metric in known_metrics().items()}
@@ -111,48 +111,48 @@ def _protocols(options: argparse.Namespace, extra: list[str]) -> int:
 
 
 def _list_rows(width: int) -> Iterator[str]:
-    """Yield the rows of the atlas in lines: those that are protocols, then the others with the reason."""
+    """Yield the published tests in lines: those that are protocols, then the others with the reason."""
     # most uses of the command are spared the atlas
-    from fsbench.protocols.rows import row_names, why_not_run
+    from fsbench.protocols.published_tests import programs_of, test_names, why_not_run
 
-    runnable = row_names()
-    yield f"{len(runnable)} rows of the atlas can be run:"
+    runnable = test_names()
+    yield f"{len(runnable)} published tests can be run:"
     for name in runnable:
-        spirit = load_protocol(name).in_spirit
-        yield f"  {name}" + ("   (in spirit only)" if spirit else "")
-    others = why_not_run()
+        spirit = "   (in spirit only)" if load_protocol(name).in_spirit else ""
+        others = [one.method for one in programs_of(name)][1:]
+        also = f"   (also {', '.join(others)})" if others else ""
+        yield from textwrap.wrap(
+            f"{name}{spirit}{also}", width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
+        )
+    refused = why_not_run()
     yield ""
-    yield f"{len(others)} cannot:"
-    for row, reason in others.items():
+    yield f"{len(refused)} cannot:"
+    for key, reason in refused.items():
         why = reason.partition(" cannot be run: ")[2]
         yield from textwrap.wrap(
-            f"{ATLAS}{row}: {why}", width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
+            f"{ATLAS}{key}: {why}", width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
         )
 
 
 def _evidence(name: str, width: int) -> Iterator[str]:
-    """Yield the conditions of a row, their meanings, and the places in the sources that they were read at."""
+    """Yield the conditions of a published test, their meanings, and where in the programs' sources they were read."""
     # most uses of the command are spared the atlas
-    from fsbench.protocols.rows import row_of
-    from fsbench.results.atlas.vocabulary import meaning
-    from fsbench.results.atlas.words import LABELS
+    from fsbench.protocols.conditions import CONDITIONS
+    from fsbench.protocols.published_tests import programs_of
     from fsbench.results.sheets.text import wrapped_row
 
-    row = row_of(name)
-    yield f"{name.partition('@')[0]}: {row.program} of {row.repository} at {row.commit}, {row.certainty}"
-    yield ""
-    for column, label in LABELS.items():
-        value = getattr(row, column, None)
-        if value is None:
-            continue
-        words = meaning(column, value)
-        text = f"{value}{f': {words}' if words else ''}"
-        places = ", ".join(row.places.get(column, ())) or (
-            f"follows from {row.absence(column)}" if row.absence(column) else ""
-        )
-        yield from wrapped_row(label, [text + (f" [{places}]" if places else "")], 31, max(width - 34, 40))
-    if row.quirks:
-        yield from wrapped_row("besides", [row.quirks], 31, max(width - 34, 40))
+    for row in programs_of(name):
+        yield f"{row.id}: {row.program} of {row.repository} at {row.commit}, {row.certainty}"
+        yield ""
+        for key, one in CONDITIONS.items():
+            places = ", ".join(row.places.get(key, ()))
+            if not places and (source := row.absence(key)):
+                places = f"follows from {source}"
+            text = one.explained(row.conditions[key]) + (f" [{places}]" if places else "")
+            yield from wrapped_row(one.label, [text], 31, max(width - 34, 40))
+        if row.quirks:
+            yield from wrapped_row("besides", [row.quirks], 31, max(width - 34, 40))
+        yield ""
 
 
 def _add_here(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ Each condition is one value; `CONDITIONS` has them all. From it follow what the 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -53,6 +53,11 @@ class Value:
     stated: str = ""
     phrase: str = ""
     absent_in: str = ""
+
+    @property
+    def explained(self) -> str:
+        """The word with its meaning behind it; <N> stands for a number."""
+        return f"{self.word}: {self.sentence}".replace("{}", "<N>").replace("{0}", "<N>")
 
     def named(self, word: str) -> "Value | None":
         """Return this value, with its number filled in, if `word` is its word; else None."""
@@ -139,6 +144,10 @@ class Condition:
         """Return words that follow the name of a program: "gets masks", "counts at 'original'"."""
         found = self.value(word)
         return (found.phrase if found else "") or f"{self.verb} '{word}'"
+
+    def agrees(self, ours: str, theirs: str) -> bool:
+        """Return whether two tests agree in the condition; with a word that leaves it open nobody can tell."""
+        return ours == theirs and not self.is_unsure(ours)
 
     def is_unsure(self, word: str) -> bool:
         """Return whether a word leaves the condition open, so that tests cannot be compared by it."""
@@ -549,6 +558,7 @@ CONDITIONS: Mapping[str, Condition] = {
     )
 }  # fmt: skip
 """Every condition, by its key, in the order of pages."""
+LABELS: Mapping[str, str] = {key: one.label for key, one in CONDITIONS.items()}
 
 
 def metric_word(metric: Metric | None, absent: Absent = "zero", present_only: bool = False) -> str:
@@ -577,14 +587,10 @@ def fb_iou_word(metric: Metric | None, present_only: bool = False) -> str:
     return FB_IOU.word(own)
 
 
-def differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Iterator[Condition]:
-    """Yield the conditions in which two tests differ, of those that both mappings {key: word} have.
-
-    A word that leaves a condition open differs from every word, also from itself.
-    """
-    for key, one in CONDITIONS.items():
-        if key in ours and key in theirs and (ours[key] != theirs[key] or one.is_unsure(ours[key])):
-            yield one
+def differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[Condition]:
+    """Return the conditions in which two tests do not agree, of those that both mappings {key: word} have."""
+    shared = [one for key, one in CONDITIONS.items() if key in ours and key in theirs]
+    return [one for one in shared if not one.agrees(ours[one.key], theirs[one.key])]
 
 
 class ListsAndDraw(NamedTuple):

@@ -304,10 +304,10 @@ class Protocol:
         """Return (name, what was chosen and its consequence in words) for all choices of the protocol."""
         choices = [*self.draw.choices(), *self.view.choices(), *self.counting.choices()]
         if self.has_masks:
-            words = self.conditions("")
+            stated = self.conditions("")
             own = [f"{metric.name}: {metric.meaning}" for metric in self.metrics if metric not in COMMON]
             choices += [
-                *(Choice(one.label, one.explained(words[one.key])) for one in (METRIC, FB_IOU)),
+                *(Choice(one.label, one.explained(stated[one.key])) for one in (METRIC, FB_IOU)),
                 Choice("scores", "; ".join([", ".join(self.default_metrics), *own])),
             ]
             if self.in_spirit or self.published is not None:

@@ -1,6 +1,6 @@
 """The draw of most tests: lists and a rule by their words, such as those of the atlas (atlas-runs.md)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any, ClassVar, Literal
@@ -135,13 +135,7 @@ class Listed(PairDraw):
     @property
     def description(self) -> str:  # type: ignore[override]
         """How lists are made and episodes drawn, in words; data sets with other rules come last."""
-        words = {}
-        for dataset in self._named_datasets():
-            image_lists, min_object, draw = self.words_on(dataset)
-            meant = (IMAGE_LISTS.meaning_of(image_lists), MIN_OBJECT.meaning_of(min_object))
-            words[dataset] = f"{by_word.drawing(draw)}. Lists: {'; '.join(meant)}"
-        usual = words.pop(OTHERS)
-        found = [usual, *(f"on {dataset} {own}" for dataset, own in words.items() if own != usual)]
+        found = [_by_dataset(self.episode_draw, by_word.drawing)]
         if self.own_rules is not None:
             found.append("LVIS and object parts have rules of their own: classes depend on K, images are crops")
         return "; ".join(found)
@@ -333,7 +327,9 @@ class Listed(PairDraw):
         )
         counts = Choice(EPISODES.label, words_by_dataset(self.episodes) + most)
         own = {choice.label: choice for choice in (streams, counts)}
-        return [own.get(choice.label, choice) for choice in super().choices()]
+        stated = ((IMAGE_LISTS, self.image_lists), (MIN_OBJECT, self.min_object))
+        listed = [Choice(one.label, _by_dataset(value, one.explained)) for one, value in stated]
+        return listed + [own.get(choice.label, choice) for choice in super().choices()]
 
     def further_choices(self) -> list[Choice]:
         if not value_on(self.image_lists, "fss1000").startswith("fss-1000"):
@@ -418,6 +414,17 @@ class Listed(PairDraw):
 def _values(value: Any) -> list[Any]:
     """Return the values of all data sets."""
     return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
+def _by_dataset(value: str | Mapping[str, str], explained: Callable[[str], str]) -> str:
+    """Return words with their meanings, those of all data sets first."""
+    if isinstance(value, str):
+        return explained(value)
+    alike: dict[str, list[str]] = {}
+    for dataset, word in value.items():
+        alike.setdefault(word, []).append(dataset)
+    others = [f"on {' and '.join(names)} {explained(word)}" for word, names in alike.items() if OTHERS not in names]
+    return "; ".join([explained(value[OTHERS]), *others])
 
 
 DRAWS: Mapping[str, type[Draw]] = {"listed": Listed}

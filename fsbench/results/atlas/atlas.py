@@ -6,29 +6,30 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from math import sqrt
 from pathlib import Path
-from typing import get_args, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
 
 from fsbench.base.errors import DataError
-from fsbench.base.files.validation import first_problem
-from fsbench.protocols.conditions import NOT_FOUND, ImageLists, is_unsure
-from fsbench.protocols.program_rows import slug
-from fsbench.protocols.programs import FOLDER, Program, read_programs
+from fsbench.protocols.conditions import (
+    CHECKPOINT,
+    COMPARED_AT,
+    CONDITIONS,
+    DATASET,
+    EPISODE_DRAW,
+    EPISODES,
+    IMAGE_LISTS,
+    METRIC,
+    NOT_FOUND,
+    VOID,
+)
+from fsbench.protocols.programs import FOLDER, PROGRAMS, Program, check_word, read_programs, slug
 from fsbench.results.atlas.figures import Figure, Rule, read_figures, read_links
 
-TEST = (
-    "task", "dataset", "image_lists", "void", "network_size", "geometry", "compared_at", "episode_draw",
-    "episodes_per_fold", "metric", "checkpoint",
-)  # fmt: skip
-"""Conditions that make a test: two figures share one where all of these are known and the same."""
-TOLD = ("support_annotation", "extra_supervision", "saw_test_classes")
+TEST = (*(key for key, one in CONDITIONS.items() if one.role == "test"), CHECKPOINT.key)
+"""Conditions that figures of one group share: those of the test, and the choice of the checkpoint."""
+TOLD = tuple(key for key, one in CONDITIONS.items() if one.role == "told")
 """Conditions of the method and not of its test: which labels it was given. Figures that differ in one of them are never
 ranked together."""
-IMAGES = ("dataset", "image_lists", "episode_draw", "episodes_per_fold", "void", "compared_at", "metric")
+IMAGES = tuple(one.key for one in (DATASET, IMAGE_LISTS, EPISODE_DRAW, EPISODES, VOID, COMPARED_AT, METRIC))
 """Conditions on which it hangs how far other images move a score; where they are alike, one test tells of the other."""
-REMARKED = ("seeds", "depends_on", "runs", "min_object", "kshot", "fb_iou", "pretraining", "precision")
-"""Conditions that are shown, and keep nobody from comparing."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,9 @@ class Entry:
     @cached_property
     def conditions(self) -> Mapping[str, str]:
         """{name of a condition: value}, such as "metric" or "void"; "not found" for all if no program was found."""
-        columns = (*TEST, *TOLD, *REMARKED)
         if self.program is None:
-            known = dict.fromkeys(columns, NOT_FOUND) | {"dataset": self.dataset}
-        else:
-            known = {name: str(getattr(self.program, name)) for name in columns}
-        return known | dict(self.changes)
+            return dict.fromkeys(CONDITIONS, NOT_FOUND) | {DATASET.key: self.dataset} | dict(self.changes)
+        return dict(self.program.conditions) | dict(self.changes)
 
     @property
     def test(self) -> tuple[str, ...]:
@@ -198,7 +196,7 @@ class Atlas:
         """Return the entries grouped by test; groups are sorted by data set, then by size, largest first."""
         together: dict[tuple[str, ...], list[Entry]] = {}
         for entry in self.entries:
-            known = not any(map(is_unsure, TEST, entry.test))
+            known = not any(CONDITIONS[name].is_unsure(entry.conditions[name]) for name in TEST)
             together.setdefault(entry.test if known else ("unknown", entry.id), []).append(entry)
         found = [
             Group({name: entries[0].conditions[name] for name in TEST}, _sorted(entries), key[0] != "unknown")
@@ -209,7 +207,7 @@ class Atlas:
         return sorted(
             found,
             key=lambda group: (
-                sets.index(group.conditions["dataset"]), not group.is_known, not group.entries[0].program,
+                sets.index(group.conditions[DATASET.key]), not group.is_known, not group.entries[0].program,
                 -len(group.programs), -sum(entry.ours for entry in group.entries), -len(group.entries),
                 group.entries[0].id,
             ),
@@ -244,9 +242,21 @@ class Atlas:
         return next((entry for entry in self.entries if entry.id == name), None)
 
 
+def differences(one: Entry, other: Entry) -> list[tuple[str, str, str]]:
+    """List the conditions that make the published scores of two entries incomparable.
+
+    Returns:
+        (condition, value of `one`, value of `other`) for each that differs or is unknown; empty if both share a test
+        and are given the same labels.
+    """
+    ours, theirs = one.conditions, other.conditions
+    apart = [key for key in (*TEST, *TOLD) if not CONDITIONS[key].agrees(ours[key], theirs[key])]
+    return [(key, ours[key], theirs[key]) for key in apart]
+
+
 def is_alike(ours: str, theirs: str, name: str) -> bool:
     """Return whether a run's value of the condition `name` equals a published one; fsbench's image lists match any."""
-    return ours == theirs or (name == "image_lists" and ours not in get_args(ImageLists))
+    return ours == theirs or (name == IMAGE_LISTS.key and IMAGE_LISTS.value(ours) is None)
 
 
 def _sorted(entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -278,7 +288,7 @@ def read_atlas(folder: Path = FOLDER, strict: bool = True) -> Atlas:
         DataError: a row does not fit the schema, a score matches no rule, or a rule names an unknown program.
         SettingsError: `links.yaml` is invalid.
     """
-    programs = read_programs(folder / "conditions.csv")
+    programs = read_programs(folder)
     by_name = {(program.method, program.dataset): program for program in programs}
     links = read_links(folder / "links.yaml")
     files = {"figures.csv": folder / "figures.csv"} | {path.name: path for path in sorted(folder.parent.glob("*.csv"))}
@@ -291,7 +301,7 @@ def read_atlas(folder: Path = FOLDER, strict: bool = True) -> Atlas:
         rules = links.files.get(name, [])
         strange = sorted({rule.test for rule in rules if rule.test} - methods - {NOT_FOUND})
         if strange:
-            raise DataError(f"links.yaml names {', '.join(strange)}, of which conditions.csv has no evaluation program")
+            raise DataError(f"links.yaml names {', '.join(strange)}, of which {PROGRAMS} has no evaluation program")
         _check_changes(name, rules)
         for figure, rule, line in read_figures(path, rules, links.datasets, strict):
             _add(entries, figure, rule, name, line, by_name.get((rule.test, figure.dataset)))
@@ -305,20 +315,15 @@ def read_atlas(folder: Path = FOLDER, strict: bool = True) -> Atlas:
 
 def _check_changes(file: str, rules: Sequence[Rule]) -> None:
     """Refuse changes that name no condition, or give it a value that the column of the programs does not have."""
-    conditions = (*TEST, *TOLD, *REMARKED)
-    kinds = get_type_hints(Program, include_extras=True)
     for i, rule in enumerate(rules, start=1):
         for name, value in rule.changes.items():
-            if name not in conditions:
-                raise DataError(
-                    f"links.yaml, rule {i} of {file}: changes name '{name}', which is no condition; expected one of "
-                    f"{', '.join(conditions)}"
-                )
+            where = f"links.yaml, rule {i} of {file}"
+            if name not in CONDITIONS:
+                raise DataError(f"{where}: changes name '{name}', expected one of {', '.join(CONDITIONS)}")
             try:
-                TypeAdapter(kinds[name]).validate_python(value)
-            except ValidationError as error:
-                problem = first_problem(error).removeprefix("the whole ")
-                raise DataError(f"links.yaml, rule {i} of {file}: of the changes {name} {problem}") from error
+                check_word(name, value)
+            except ValueError as error:
+                raise DataError(f"{where}: of the changes {error}") from error
 
 
 def _add(entries: dict[str, Entry], figure: Figure, rule: Rule, file: str, line: int, program: Program | None) -> None:

@@ -14,14 +14,16 @@ ROUNDING = 0.1
 def summary(atlas: Atlas) -> list[str]:
     """Return lines of text: how many programs and published scores there are, and how much about them is unknown."""
     programs, groups = atlas.programs, atlas.groups()
-    cells = [(program, column) for program in programs for column in EVIDENCED]
-    missing = sum(getattr(program, column) == NOT_FOUND for program, column in cells)
+    cells = [program.conditions[one.key] for program in programs for one in EVIDENCED]
+    missing = cells.count(NOT_FOUND)
     unlined = sum(len(program.unlined) for program in programs)
     shared = [group for group in groups if group.is_known and len(group.programs) > 1]
     certainty = Counter(program.certainty for program in programs)
     figures = sum(len(entry.figures) for entry in atlas.entries)
+    tests = len({program.test.key for program in programs})
     return [
-        f"{len(programs)} evaluation programs, {figures} figures, {len(atlas.entries)} rows of method, test, backbone",
+        f"{tests} published tests, {len(programs)} evaluation programs, {figures} figures",
+        f"{len(atlas.entries)} rows of method, test, backbone",
         f"{len(shared)} tests that several programs share",
         f"of {len(cells)} conditions {missing} were not found, {unlined} were read without a line of their own",
         f"{certainty['run']} programs were run, {certainty['partly read']} were read in part; "

@@ -5,17 +5,18 @@ They follow from the tables in `benchmarks/effects`, which docs/guides/how-much-
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from fsbench.base.files import read_json
 from fsbench.base.paths import BENCHMARKS
+from fsbench.protocols.conditions import COMPARED_AT, EPISODES, MIN_OBJECT, SAW_TEST_CLASSES, SEEDS, TASK, VOID
 from fsbench.protocols.reading import load_protocol
 
 EFFECTS = BENCHMARKS / "effects"
 _FROM = "hsnet"
 """Protocol that others are compared with where several conditions change at once."""
-_SAME_EPISODES = ("episodes_per_fold", "seeds")
+_SAME_EPISODES = (EPISODES.key, SEEDS.key)
 """Conditions that were the same in all columns of a table, or are noise."""
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _CHANGE = re.compile(r"\(([+-]\d+(?:\.\d+)?)(?: \[|\))")
@@ -75,9 +76,8 @@ def _joint_effects(table: Mapping[str, Any], origin: str) -> list[Effect]:
         first = load_protocol(_FROM).conditions(dataset)
         for name in columns.keys() - {_FROM}:
             other = load_protocol(name).conditions(dataset)
-            theirs, ours = asdict(other), asdict(first)
-            differ = tuple(key for key in ours if key not in _SAME_EPISODES and ours[key] != theirs[key])
-            if len(differ) > 1 and other.task == first.task:
+            differ = tuple(key for key in first if key not in _SAME_EPISODES and first[key] != other[key])
+            if len(differ) > 1 and other[TASK.key] == first[TASK.key]:
                 change = _number(row[columns[name]]) - _number(row[columns[_FROM]])
                 values.setdefault((name, differ), []).append(round(change, 1))
     return [
@@ -126,11 +126,11 @@ def _number(cell: str) -> float:
 
 
 _TABLES: Mapping[str, tuple[str, str, Any]] = {
-    "episodes": ("episodes_per_fold", "100 to 10,000 episodes instead of 1000", _episodes),
-    "resolution": ("compared_at", "518, 1024 or the query's size instead of the test's own", _stated_changes),
-    "objects": ("min_object", "queries with 2048 pixels or more alone", _without_small),
-    "void": ("void", "void as background instead of left out", _last_column),
-    "training": ("saw_test_classes", "training with labels of the test's classes", _last_column),
+    "episodes": (EPISODES.key, "100 to 10,000 episodes instead of 1000", _episodes),
+    "resolution": (COMPARED_AT.key, "518, 1024 or the query's size instead of the test's own", _stated_changes),
+    "objects": (MIN_OBJECT.key, "queries with 2048 pixels or more alone", _without_small),
+    "void": (VOID.key, "void as background instead of left out", _last_column),
+    "training": (SAW_TEST_CLASSES.key, "training with labels of the test's classes", _last_column),
 }
 """Tables of a result file, without the file's name before theirs: the condition that each varies, the change in words,
 and what reads the changes from it."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from fsbench.base.errors import DataError
 from fsbench.base.files import read_yaml
-from fsbench.protocols.program_rows import parse_row, read_rows
+from fsbench.protocols.programs import parse_row, read_rows
 
 COLUMNS = ("method", "backbone", "dataset", "fold", "way", "shot", "setting", "metric", "value", "source")
 SAME = tuple(name for name in COLUMNS if name != "value")

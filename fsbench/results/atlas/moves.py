@@ -8,10 +8,9 @@ from math import ceil
 from statistics import stdev
 
 from fsbench.protocols.conditions import ATLAS_NAMES
-from fsbench.protocols.program_rows import read_rows
-from fsbench.protocols.programs import FOLDER
+from fsbench.protocols.programs import FOLDER, read_rows
+from fsbench.protocols.published_tests import is_runnable
 from fsbench.protocols.reading import ATLAS, load_protocol
-from fsbench.protocols.rows import is_runnable
 from fsbench.results.atlas.atlas import IMAGES, Atlas, Entry, is_alike
 from fsbench.results.atlas.figures import COLUMNS
 
@@ -90,7 +89,7 @@ class SeedStudy:
     def image_lists(self, atlas: Atlas) -> str:
         """Return the image lists that the study's evaluation program uses; "" if unknown."""
         own = (one for one in atlas.programs if (one.method, one.dataset) == (self.method, self.dataset))
-        return next((program.image_lists for program in own), "")
+        return next((program.test.image_lists for program in own), "")
 
 
 @cache
@@ -137,7 +136,7 @@ def tell_command(entry: Entry, cell: Cell) -> str | None:
     if entry.program is None or dataset is None or not is_runnable(entry.program.id):
         return None
     own = load_protocol(f"{ATLAS}{entry.program.id}").conditions(dataset)
-    if not all(is_alike(str(getattr(own, name)), entry.conditions[name], name) for name in IMAGES if name != "dataset"):
+    if not all(is_alike(str(own[name]), entry.conditions[name], name) for name in IMAGES if name != "dataset"):
         return None
     shot = f" --shot {cell[1]}" if cell[1].isdecimal() and cell[1] != "1" else ""
     folds = ",".join(map(str, range(_folds(entry))))

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from fsbench.base.errors import SettingsError, did_you_mean
-from fsbench.protocols.conditions import is_unsure
-from fsbench.protocols.program_rows import slug
-from fsbench.results.atlas.atlas import REMARKED, TEST, TOLD, Atlas, Entry, Reported
-from fsbench.results.atlas.words import LABELS, differences, phrase
+from fsbench.protocols.conditions import CONDITIONS, LABELS
+from fsbench.protocols.programs import slug
+from fsbench.results.atlas.atlas import TOLD, Atlas, Entry, Reported, differences
 
 NAMED = 3
 """Conditions that the sentence names; the table has all."""
@@ -106,10 +105,12 @@ class Pair:
 
     def _clause(self, name: str) -> str:
         ours, theirs = (entry.conditions[name] for entry in (self.one, self.other))
-        return f"{self.one.method} {phrase(name, ours)}, {self.other.method} {phrase(name, theirs)}"
+        return (
+            f"{self.one.method} {CONDITIONS[name].phrase(ours)}, {self.other.method} {CONDITIONS[name].phrase(theirs)}"
+        )
 
     def _is_unsure(self, name: str) -> bool:
-        return any(is_unsure(name, entry.conditions[name]) for entry in (self.one, self.other))
+        return any(CONDITIONS[name].is_unsure(entry.conditions[name]) for entry in (self.one, self.other))
 
     def words(self) -> list[tuple[str, str, str, str]]:
         """Return (mark, condition's label, value for the first method, value for the second) for each test condition.
@@ -117,7 +118,7 @@ class Pair:
         The mark is "≠" where the values make scores incomparable, "?" where this is unknown, else "".
         """
         found = []
-        for name in (*TEST, *TOLD, *REMARKED):
+        for name in CONDITIONS:
             ours, theirs = (entry.conditions[name] for entry in (self.one, self.other))
             mark = "" if name not in self.apart else "?" if self._is_unsure(name) else "≠"
             found.append((mark, LABELS[name], ours, theirs))
@@ -126,7 +127,7 @@ class Pair:
 
 def _told(entry: Entry, names: Sequence[str]) -> str:
     """Say what a method gets, and whether it saw the test's classes; `names` are the conditions that are said."""
-    phrases = [phrase(name, entry.conditions[name]) for name in names]
+    phrases = [CONDITIONS[name].phrase(entry.conditions[name]) for name in names]
     gets = [words for words in phrases if words.startswith("gets ")]
     joined = [words.removeprefix("gets ") if place else words for place, words in enumerate(gets)]
     return f"{entry.method} {' and '.join([*joined, *(words for words in phrases if words not in gets)])}"

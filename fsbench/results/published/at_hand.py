@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 
-from fsbench.protocols.conditions import ATLAS_NAMES
-from fsbench.protocols.program_rows import slug
-from fsbench.protocols.programs import Program
+from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, metric_word
+from fsbench.protocols.programs import Program, slug
 from fsbench.records.grouping import all_runs, comparable, runs_by_fold, variants
 from fsbench.records.record import Record
 from fsbench.results.atlas.atlas import Entry, Reported
@@ -26,7 +25,7 @@ def is_in_atlas(record: Record) -> bool:
 
 def atlas_metrics(record: Record) -> list[str]:
     """Return the names of a run's scores for which fsbench also lists published scores."""
-    own = [metric.name for metric in record.protocol.metrics if metric.atlas_metric]
+    own = [metric.name for metric in record.protocol.metrics if metric_word(metric) != NOT_STATED]
     return list(dict.fromkeys((*METRICS, *own)))
 
 

@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fsbench.protocols.conditions import UNKNOWN
+from fsbench.protocols.conditions import LABELS, UNKNOWN
 from fsbench.records.record import Record
-from fsbench.results.atlas.atlas import Atlas, Entry
-from fsbench.results.atlas.words import LABELS, differences
+from fsbench.results.atlas.atlas import Atlas, Entry, differences
 from fsbench.results.published.conditions import run_conditions
 from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table
 

@@ -1,17 +1,14 @@
 """Conditions of a run in the words of the atlas, beside those of the program that made a reported score."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 from fsbench.data.annotations import ANNOTATIONS
-from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, is_unsure
+from fsbench.protocols.conditions import ATLAS_NAMES, COMPARED_AT, CONDITIONS, LABELS, NOT_STATED, Comparison
 from fsbench.protocols.programs import Program
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import segmentation_of
-from fsbench.protocols.view import TRUTH_WORDS
 from fsbench.records.record import Record
 from fsbench.records.run import AUTHORS, LAST, UNTRAINED
-from fsbench.results.atlas.words import LABELS
 from fsbench.results.published.scores import PublishedScore
 
 COMPARED = ("task", "image_lists", "episode_draw", "geometry", "compared_at", "void", "metric")
@@ -34,6 +31,10 @@ _CHOICES = {
 }  # fmt: skip
 
 
+def at_input(resize: str) -> str:
+    return COMPARED_AT.word(Comparison("input", resize))
+
+
 def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str, str]:
     """Return {condition: value} of a run's test, in the words used for published evaluation programs.
 
@@ -43,7 +44,7 @@ def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str
             and how the authors' checkpoint was chosen.
     """
     header, identity = record.header, record.run.identity
-    stated = asdict(record.protocol.conditions(header.dataset))
+    stated = record.protocol.conditions(header.dataset)
     official = header.lists.startswith("official")
     if header.requested != header.official_episodes or stated["episodes_per_fold"] == NOT_STATED:
         stated["episodes_per_fold"] = str(header.requested)
@@ -56,7 +57,7 @@ def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str
         stated["image_lists"] = "pfenet"
     size = str(identity.image_size or NOT_STATED)
     if stated["compared_at"] == f"fixed {size}":
-        stated["compared_at"] = TRUTH_WORDS[segmentation_of(header).view.truth_resize]
+        stated["compared_at"] = at_input(segmentation_of(header).view.truth_resize)
     dataset = ATLAS_NAMES.get(header.dataset, header.dataset)
     kind = str(identity.method.as_json().get("type"))
     alike = [program for program in programs if program.method == _TOLD_AS.get(kind)]
@@ -117,13 +118,13 @@ def _checkpoint(record: Record, programs: Sequence[Program]) -> str:
 
 def protocol_differences(ours: Protocol, theirs: Protocol, dataset: str) -> list[str]:
     """Return a phrase for each condition in which two protocols differ on a data set, if both state it."""
-    return _differences(asdict(ours.conditions(dataset)), asdict(theirs.conditions(dataset)), "")
+    return _differences(ours.conditions(dataset), theirs.conditions(dataset), "")
 
 
 def program_differences(record: Record, published: PublishedScore) -> list[str]:
     """Return a phrase for each condition in which a run's test differs from the program behind a published score."""
     theirs, size = dict(published.conditions), str(record.run.identity.image_size)
-    ours = asdict(record.protocol.conditions(record.header.dataset))
+    ours = record.protocol.conditions(record.header.dataset)
     return _differences(ours, theirs, size, theirs.get("network_size", ""))
 
 
@@ -135,11 +136,11 @@ def _differences(ours: Mapping[str, str], theirs: Mapping[str, str], size: str, 
             alike = _at(mine, size) == _at(other, their_size) or mine == other
         else:
             alike = _ALIKE.get(mine, mine) == _ALIKE.get(other, other)
-        if not (alike or is_unsure(name, mine) or is_unsure(name, other)):
+        if not (alike or CONDITIONS[name].is_unsure(mine) or CONDITIONS[name].is_unsure(other)):
             found.append(f"{LABELS[name]} {mine} instead of {other}")
     return found
 
 
 def _at(compared_at: str, size: str) -> str:
     """Return the side in pixels at which answers are compared where it follows from the size of the input."""
-    return f"fixed {size}" if compared_at == TRUTH_WORDS["pil"] and size.isdecimal() else compared_at
+    return f"fixed {size}" if compared_at == at_input("pil") and size.isdecimal() else compared_at

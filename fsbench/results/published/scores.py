@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fsbench.base.errors import DataError
 from fsbench.base.files import load_yaml
 from fsbench.base.paths import BENCHMARKS
-from fsbench.protocols.program_rows import read_rows
+from fsbench.protocols.programs import read_rows
 from fsbench.protocols.words import OTHERS
 from fsbench.records.run import TF32
 from fsbench.results.atlas.figures import COLUMNS

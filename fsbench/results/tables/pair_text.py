@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 
 from fsbench.protocols.conditions import ATLAS_NAMES
-from fsbench.protocols.program_rows import slug
-from fsbench.protocols.rows import row_names
+from fsbench.protocols.programs import slug
+from fsbench.protocols.published_tests import test_names
 from fsbench.results.atlas.atlas import Atlas, Entry
 from fsbench.results.atlas.moves import known_moves
 from fsbench.results.atlas.pairs import Pair
@@ -80,7 +80,7 @@ def _tests(pair: Pair, methods: Mapping[str, str]) -> Iterator[str]:
     """Yield a command for each of the two tests that can be run, with the methods of the two that the suite has."""
     named = [entry.program.method for entry in (pair.one, pair.other) if entry.program]
     have = list(dict.fromkeys(methods[name] for name in named if name in methods))
-    known = set(row_names())
+    known = set(test_names())
     for test in dict.fromkeys(_test_of(entry) for entry in (pair.one, pair.other)):
         if test is None or test[0] not in known:
             continue
@@ -94,4 +94,4 @@ def _tests(pair: Pair, methods: Mapping[str, str]) -> Iterator[str]:
 def _test_of(entry: Entry) -> tuple[str, str] | None:
     """Return the protocol of an entry's program and our name of its data set; None if the suite has no such data."""
     dataset = next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), None)
-    return (f"atlas:{entry.program.id}", dataset) if entry.program and dataset else None
+    return (f"atlas:{entry.program.test.key}", dataset) if entry.program and dataset else None

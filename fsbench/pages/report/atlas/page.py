@@ -10,17 +10,16 @@ from fsbench.base.files import write_text
 from fsbench.base.version import __version__
 from fsbench.pages.look.theme import page_scripts, page_styles, template_environment
 from fsbench.pages.report.atlas.islands import WIDTH, place_islands
-from fsbench.protocols.conditions import ATLAS_NAMES, OPEN, UNKNOWN
+from fsbench.protocols.conditions import ATLAS_NAMES, CONDITIONS, DATASET, DEPENDS_ON, LABELS, MIN_OBJECT, TASK, UNKNOWN
 from fsbench.protocols.programs import EVIDENCED, Program
-from fsbench.protocols.rows import row_names
-from fsbench.results.atlas.atlas import REMARKED, TEST, TOLD, Atlas, Entry, Group, Rank
+from fsbench.protocols.published_tests import is_runnable
+from fsbench.protocols.reading import ATLAS
+from fsbench.results.atlas.atlas import TEST, TOLD, Atlas, Entry, Group, Rank
 from fsbench.results.atlas.effects import Effect, read_effects
 from fsbench.results.atlas.moves import BEYOND, WITHIN, Cell, known_moves
 from fsbench.results.atlas.pairs import NAMED, USUAL_BACKBONE, named_by_program
-from fsbench.results.atlas.vocabulary import known_words, meaning
-from fsbench.results.atlas.words import LABELS, MEANING, PHRASES, VERBS
 
-FILTERS = tuple(name for name in (*TEST, *TOLD, "min_object", "depends_on") if name != "dataset")
+FILTERS = tuple(key for key in (*TEST, *TOLD, MIN_OBJECT.key, DEPENDS_ON.key) if key != DATASET.key)
 """Conditions that rows are filtered by, besides data set, shot, backbone and method."""
 USUAL = ("1", "mIoU")
 """Way and metric that the page shows first."""
@@ -29,7 +28,9 @@ SHOTS = ("1", "5", "10")
 
 TEMPLATES = Path(__file__).parent.with_name("templates")
 
-_SOURCES = {"dataset": "data set", "program": "whole program"}
+REMARKED = tuple(key for key in CONDITIONS if key not in (*TEST, *TOLD))
+_WORDS = {key: {value.word: value.sentence for value in one.values} for key, one in CONDITIONS.items() if one.values}
+_SOURCES = {DATASET.key: DATASET.label, "program": "whole program"}
 
 
 def write_atlas_page(atlas: Atlas, out: Path) -> Path:
@@ -63,12 +64,15 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
     figures.sort(key=lambda each: (each != USUAL, each))
     data = {
         "entries": entries, "labels": LABELS, "test": TEST, "told": TOLD, "shots": SHOTS,
-        "meaning": MEANING, "words": known_words(), "unknown": UNKNOWN, "open": OPEN,
+        "meaning": {key: one.meaning for key, one in CONDITIONS.items()}, "words": _WORDS, "unknown": list(UNKNOWN),
+        "open": {key: [value.word for value in one.values if value.choice] for key, one in CONDITIONS.items()},
         "groups": {str(each["number"]): each["words"] for each in shown},
         "usual_backbone": USUAL_BACKBONE, "within": WITHIN, "beyond": BEYOND,
-        "tests": tests, "names": list(tests), "verbs": VERBS, "phrases": PHRASES, "remarked": REMARKED, "named": NAMED,
+        "tests": tests, "names": list(tests), "verbs": {key: one.verb for key, one in CONDITIONS.items()},
+        "phrases": {key: {value.word: value.phrase for value in one.values if value.phrase}
+                    for key, one in CONDITIONS.items()}, "remarked": REMARKED, "named": NAMED,
     }  # fmt: skip
-    sets = list(dict.fromkeys(group.conditions["dataset"] for group in groups))
+    sets = list(dict.fromkeys(group.conditions[DATASET.key] for group in groups))
     values = {name: sorted({entry.conditions[name] for entry in atlas.entries}) for name in FILTERS}
     return environment.get_template("atlas.html").render(
         **dict(common)
@@ -77,7 +81,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
         backbones=sorted({entry.backbone for entry in atlas.entries}), meaning=_meanings(effects),
         islands=[_islands(name, groups, numbers) for name in sets], width=WIDTH,
         programs=len(atlas.programs), run=sum(program.certainty == "run" for program in atlas.programs), tests=tests,
-        meaning_of=meaning, ours=any(entry.ours for entry in atlas.entries),
+        meaning_of=lambda key, word: CONDITIONS[key].meaning_of(word), ours=any(entry.ours for entry in atlas.entries),
     )  # fmt: skip
 
 
@@ -86,17 +90,16 @@ def _tests(atlas: Atlas) -> dict[str, dict[str, Any]]:
 
     Conditions that figures of the entry have otherwise than the program are given as the program has them.
     """
-    known = set(row_names())
     found: dict[str, dict[str, Any]] = {}
     for entry in sorted(atlas.entries, key=lambda entry: (entry.dataset != "PASCAL-5i", entry.method.lower())):
         if entry.program is None:
             continue
-        own = {name: str(getattr(entry.program, name)) for name in entry.changes}
-        protocol = f"atlas:{entry.program.id}"
+        own = {name: entry.program.conditions[name] for name in entry.changes}
+        key = entry.program.test.key
         found.setdefault(
             f"{entry.program.method}, {entry.dataset}",
             {"entry": entry.id, "own": own,
-             "protocol": protocol if protocol in known else "",
+             "protocol": f"{ATLAS}{key}" if is_runnable(key) else "",
              "dataset": next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), "")},
         )  # fmt: skip
     return found
@@ -107,16 +110,17 @@ def _numbers(groups: Sequence[Group]) -> list[int]:
     counts: dict[str, int] = {}
     numbers = []
     for group in groups:
-        name = group.conditions["dataset"]
+        name = group.conditions[DATASET.key]
         counts[name] = counts.get(name, 0) + 1
         numbers.append(counts[name] if group.is_known else 0)
     return numbers
 
 
 def _group_values(group: Group, number: int) -> dict[str, Any]:
-    shown = [name for name in TEST if name not in ("task", "dataset")]
-    conditions = [(LABELS[name], group.conditions[name], meaning(name, group.conditions[name])) for name in shown]
-    dataset, task = group.conditions["dataset"], group.conditions["task"]
+    shown = [name for name in TEST if name not in (TASK.key, DATASET.key)]
+    own = [(CONDITIONS[name], group.conditions[name]) for name in shown]
+    conditions = [(one.label, word, one.meaning_of(word)) for one, word in own]
+    dataset, task = group.conditions[DATASET.key], group.conditions[TASK.key]
     words = "; ".join(f"{label}: {value}" for label, value, _ in conditions)
     return {
         "number": f"{_anchor(dataset)}-{number}" if number else f"{_anchor(dataset)}-{_anchor(group.entries[0].id)}",
@@ -154,7 +158,7 @@ def _entry_values(atlas: Atlas, entry: Entry, ranks: Mapping[tuple[str, Cell], R
             "id": program.id, "method": program.method, "file": program.program, "paper": program.paper,
             "venue": program.venue, "year": program.year, "repository": program.repository,
             "commit": program.commit, "licence": program.licence, "quirks": program.quirks, "no_line": program.unlined,
-            "absences": {name: _absence(program, name) for name in EVIDENCED if program.absence(name)},
+            "absences": {one.key: _absence(program, one.key) for one in EVIDENCED if program.absence(one.key)},
             "evidence": {name: list(places) for name, places in program.places.items()},
         },
     }  # fmt: skip
@@ -176,15 +180,14 @@ def _absence(program: Program, name: str) -> str:
 
 def _meanings(effects: Sequence[Effect]) -> list[dict[str, Any]]:
     """Return each condition with what follows from it and how far it was measured to move a figure."""
-    words = known_words()
-    shown = dict.fromkeys((*MEANING, *words))
+    shown = [key for key, one in CONDITIONS.items() if one.meaning or one.values]
     by_condition = {name: [each for each in effects if each.condition == name] for name in shown}
     return [
         {
             "name": name,
             "label": LABELS[name],
-            "consequence": MEANING.get(name, ""),
-            "words": words.get(name, {}),
+            "consequence": CONDITIONS[name].meaning,
+            "words": _WORDS.get(name, {}),
             "effects": by_condition[name],
             "alone": any(not each.together for each in by_condition[name]),
         }
@@ -196,7 +199,7 @@ def _islands(dataset: str, groups: Sequence[Group], numbers: Sequence[int]) -> d
     """Return the figure of a data set: an island for each test of a program, without figures of unknown programs."""
     own = [
         (group, number) for group, number in zip(groups, numbers, strict=True)
-        if group.conditions["dataset"] == dataset and any(entry.program or entry.ours for entry in group.entries)
+        if group.conditions[DATASET.key] == dataset and any(entry.program or entry.ours for entry in group.entries)
     ]  # fmt: skip
     words, marked = [], dict[str, tuple[str, ...]]()
     for group, number in own:
