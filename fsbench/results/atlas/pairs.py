@@ -105,9 +105,8 @@ class Pair:
 
     def _clause(self, name: str) -> str:
         ours, theirs = (entry.conditions[name] for entry in (self.one, self.other))
-        return (
-            f"{self.one.method} {CONDITIONS[name].phrase(ours)}, {self.other.method} {CONDITIONS[name].phrase(theirs)}"
-        )
+        one = CONDITIONS[name]
+        return f"{self.one.method} {one.phrase(ours)}, {self.other.method} {one.phrase(theirs)}"
 
     def _is_unsure(self, name: str) -> bool:
         return any(CONDITIONS[name].is_unsure(entry.conditions[name]) for entry in (self.one, self.other))
