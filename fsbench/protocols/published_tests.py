@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -28,7 +29,6 @@ from fsbench.protocols.conditions import (
     VOID,
     Comparison,
     Score,
-    Value,
 )
 from fsbench.protocols.counting import PixelCounting
 from fsbench.protocols.draws.listed import FREE_SETTINGS, Listed
@@ -39,13 +39,14 @@ from fsbench.protocols.reading import ATLAS as PREFIX
 from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.protocols.view import View
 from fsbench.protocols.words import OTHERS
+from fsbench.scores.metric import Metric
 from fsbench.scores.scores import Accuracy
 
 _VERSION = 1
 _USUAL = {"workers": 8, "gpus": 1, "batch": 1}
 """Loader processes, GPUs and batch that most published commands have, where one does not state its own."""
-_OBEYED = (IMAGE_LISTS, MIN_OBJECT, EPISODE_DRAW, EPISODES, DEPENDS_ON, GEOMETRY, COMPARED_AT, VOID, METRIC, FB_IOU)
-"""Conditions that parts of a protocol obey by their words."""
+_OF_DRAW = (IMAGE_LISTS, MIN_OBJECT, EPISODE_DRAW, EPISODES, DEPENDS_ON)
+_MEASURED = (GEOMETRY, COMPARED_AT, VOID, METRIC, FB_IOU)
 
 
 @cache
@@ -164,71 +165,97 @@ def _composed(test: PublishedTest, settings: Mapping[str, Any]) -> Protocol:
     if words[IMAGE_LISTS.key] == OWN_LISTS.word and words[DATASET.key] == ATLAS_NAMES["isaid"]:
         words[IMAGE_LISTS.key] = IMAGES_OF_CLASS.word
         in_spirit.append("its lists are its own; here they are by PFENet's rule")
-    obeyed = {one.key: one.obeyed(words[one.key]) for one in _OBEYED}
+    lists, _, drawn, number, depends = (one.obeyed(words[one.key]) for one in _OF_DRAW)
     seeds = parse_seeds(test.seeds)
     if seeds is None:
         raise SettingsError(f"{SEEDS.key} is '{test.seeds}', which is no form of seeds")
-    hangs_on = [name for one in obeyed[DEPENDS_ON.key].part for name in one.settings]
+    hangs_on = [name for one in depends.part for name in one.settings]
     _check_settings(test, hangs_on, settings)
     values, unstated = _processes(test, hangs_on)
     values |= settings
-    score, pooled = obeyed[METRIC.key].part, obeyed[FB_IOU.key].part
-    _check_scores(words, score, pooled)
-    said = [*(one.in_spirit for one in obeyed[DEPENDS_ON.key].part), seeds.in_spirit, *unstated, *in_spirit]
-    said += [obeyed[one.key].choice for one in (GEOMETRY, COMPARED_AT)]
+    measured = measuring(words)
+    if measured.metrics[0].by_run:  # of base and novel classes, which need other supports
+        raise SettingsError(f"{METRIC.key} is '{test.metric}', one of base and novel classes at once")
+    said = [*(one.in_spirit for one in depends.part), seeds.in_spirit, *unstated, *in_spirit, *measured.in_spirit]
     if values.get("network_words") or values.get("base_seeds"):
         said = [sentence for sentence in said if sentence != NETWORK.in_spirit]
     is_fscs = test.task == FS_CS.word
     draw = Listed(
         seed=seeds.values[0] if seeds.values else None,
-        episodes={OTHERS: obeyed[EPISODES.key].part},
+        episodes={OTHERS: number.part},
         ways="any" if is_fscs else "one",
         empty_queries=is_fscs,
         further_seeds=seeds.values[1:],
-        image_lists=words[IMAGE_LISTS.key],
+        image_lists=lists.word,
         min_object=test.min_object,
-        episode_draw=test.episode_draw,
-        depends_on=test.depends_on,
+        episode_draw=drawn.word,
+        depends_on=depends.word,
         passes=test.passes,
         **values,
     )
-    metrics = tuple(one for one in (score.metric, pooled.metric, Accuracy()) if one is not None)
     return Protocol(
         PREFIX + test.key + "".join(f"@{key}={_written(value)}" for key, value in sorted(settings.items())),
         _VERSION,
-        f"as {', '.join(program.method for program in programs_of(test.key))} tests on {test.dataset}",
+        f"as {', '.join(program.method for program in programs_of(test.key)) or test.key} tests on {test.dataset}",
         draw,
-        _view(obeyed[GEOMETRY.key], obeyed[COMPARED_AT.key]),
-        PixelCounting("present" if score.present_only else obeyed[VOID.key].part, score.absent),
-        metrics,
-        tuple(metric.name for metric in metrics),
+        measured.view,
+        measured.counting,
+        measured.metrics,
+        tuple(metric.name for metric in measured.metrics),
         Words(in_spirit=tuple(dict.fromkeys(filter(None, said)))),
         Published(test.dataset, {key: word for key, word in test.conditions.items() if key != DATASET.key}),
     )
 
 
-def _view(geometry: Value, compared: Value) -> View:
+@dataclass(frozen=True)
+class Measuring:
+    """How a test resizes images, counts pixels and computes scores.
+
+    Attributes:
+        view: how images, masks and ground truth are resized.
+        counting: how pixels are counted.
+        metrics: the scores that the program prints, the one that ranks first, and accuracy.
+        in_spirit: sentences on what fsbench chooses where a word leaves a choice open.
+    """
+
+    view: View
+    counting: PixelCounting
+    metrics: tuple[Metric, ...]
+    in_spirit: tuple[str, ...]
+
+
+def measuring(words: Mapping[str, str]) -> Measuring:
+    """Compose how a test resizes images, counts pixels and computes scores, from its words.
+
+    Args:
+        words: {key: word} with at least geometry, size of comparison, void, metric and FB-IoU; others are ignored.
+
+    Raises:
+        SettingsError: fsbench has no rule for a word, or the rules of two words exclude each other.
+    """
+    geometry, compared, void, ranks, pools = (one.obeyed(words[one.key]) for one in _MEASURED)
     size: Comparison = compared.part
+    score: Score = ranks.part
+    pooled: Score = pools.part
+    if pooled.metric is not None and pooled.present_only != score.present_only:
+        raise SettingsError(
+            f"{METRIC.key} is '{ranks.word}' and {FB_IOU.key} '{pools.word}'; expected 'present only' in both or in "
+            "none, as both follow from the same counts"
+        )
+    if score.present_only and void.part != "ignore":
+        raise SettingsError(
+            f"{METRIC.key} is '{ranks.word}' and {VOID.key} '{void.word}'; expected void pixels that are left out, as "
+            "they are no part of the rule"
+        )
     side = size.query_size
     if compared.choice and side == "original" and geometry.part == "padded":
         side = "square"  # of an answer in a letterbox no other rule was found
-    return View(geometry.part, side, size.frame, label_resize=size.label_resize)  # type: ignore[arg-type]
-
-
-def _check_scores(words: Mapping[str, str], score: Score, pooled: Score) -> None:
-    """Raise SettingsError for words of scores that cannot follow from the same counts."""
-    if score.metric is not None and score.metric.by_run:  # of base and novel classes, which need other supports
-        raise SettingsError(f"{METRIC.key} is '{words[METRIC.key]}', one of base and novel classes at once")
-    if pooled.metric is not None and pooled.present_only != score.present_only:
-        raise SettingsError(
-            f"{METRIC.key} is '{words[METRIC.key]}' and {FB_IOU.key} '{words[FB_IOU.key]}'; expected 'present only' in "
-            "both or in none, as both follow from the same counts"
-        )
-    if score.present_only and VOID.obeyed(words[VOID.key]).part != "ignore":
-        raise SettingsError(
-            f"{METRIC.key} is '{words[METRIC.key]}' and {VOID.key} '{words[VOID.key]}'; expected void pixels that are "
-            "left out, as they are no part of the rule"
-        )
+    return Measuring(
+        View(geometry.part, side, size.frame, label_resize=size.label_resize),  # type: ignore[arg-type]
+        PixelCounting("present" if score.present_only else void.part, score.absent),
+        tuple(one for one in (score.metric, pooled.metric, Accuracy()) if one is not None),
+        tuple(filter(None, (geometry.choice, compared.choice))),
+    )
 
 
 def _processes(test: PublishedTest, hangs_on: list[str]) -> tuple[dict[str, Any], list[str]]:

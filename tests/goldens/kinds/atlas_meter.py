@@ -16,10 +16,10 @@ from torch import Tensor
 from fsbench.data.dataset import VOID
 from fsbench.data.label_maps import way_labels
 from fsbench.data.truth import EpisodeTruth
-from fsbench.protocols.atlas_words import Measuring, measuring
 from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.programs import Program, read_programs
 from fsbench.protocols.protocol import Protocol
+from fsbench.protocols.published_tests import Measuring, measuring
 from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import SegmentationAnswer, SegmentationResult
 from fsbench.scores.confusion import background_intersection_union, intersection_union
@@ -55,10 +55,7 @@ def program_of_row(row: str) -> Program:
 
 
 def meter_of_row(row: str) -> Meter:
-    program = program_of_row(row)
-    found = measuring(
-        {name: str(getattr(program, name)) for name in ("geometry", "compared_at", "void", "metric", "fb_iou")}
-    )
+    found = measuring(program_of_row(row).conditions)
     protocol = Protocol("meter", 1, "", Listed(), found.view, found.counting)
     protocol.check()
     return Meter(found, protocol)

@@ -75,11 +75,17 @@ def told_word(column: str, text: str) -> str | None:
     return min(told)[1] if told else None
 
 
+def cell(program: Program, column: str) -> str:
+    """Return what the tables say of a program: a condition, a setting of its test, or its own column."""
+    held = getattr(program.test, column, None) if column not in program.conditions else program.conditions[column]
+    return str(getattr(program, column, "n.a.") if held is None else held)
+
+
 def words(case: Case) -> Parts:
     program: Program = program_of_row(case.data["row"])
     yield {"commit": Same(program.commit[: len(case.data["commit"])], case.data["commit"][: len(program.commit)])}
     for column, told in case.data["words"].items():
-        word, found = str(getattr(program, column)), found_for(told["found"], told["row"], program.dataset)
+        word, found = cell(program, column), found_for(told["found"], told["row"], program.dataset)
         if column == "quirks":
             yield {"quirks": Same(told["row"] in word, False)}
             continue
