@@ -12,7 +12,7 @@ from fsbench.protocols.conditions import CONDITIONS, UNKNOWN
 from fsbench.protocols.programs import FOLDER
 from fsbench.results.atlas.atlas import read_atlas, shipped_atlas
 from fsbench.results.atlas.check import odd_means, summary
-from fsbench.results.atlas.pairs import pair_named
+from fsbench.results.atlas.pairs import Comparisons
 from fsbench.runner.config.limits import check_output_file
 
 
@@ -78,15 +78,19 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.results.published.at_hand import entries_at_hand
     from fsbench.results.published.conditions import PROGRAMS
     from fsbench.results.tables.pair_text import pair_text
-    from fsbench.runner.config.registry import names
+    from fsbench.runner.config.registry import aliases, names
 
     refused: list[str] = []
     records = find_distinct_records([options.runs], refused) if options.runs.is_dir() else []
     known = shipped_atlas()
     own = leave_out_damaged(records, refused, lambda sound: entries_at_hand(sound, known.programs)) if records else []
     atlas = replace(known, entries=[*known.entries, *own])
-    pair = pair_named(atlas, options.one, options.other)
-    kinds = {name: name.replace("_", "") for name in names("methods")}
-    ours = {PROGRAMS[kind]: name for name, kind in kinds.items() if kind in PROGRAMS}
-    print_block(pair_text(atlas, pair, ours, shutil.get_terminal_size((120, 24)).columns))
+    pair = Comparisons(atlas).pair(options.one, options.other)
+    methods = {
+        program: {choice.backbone or "": alias for alias, choice in aliases().items() if choice.method == name}
+        | {"": name}
+        for name in names("methods")
+        if (program := PROGRAMS.get(name.replace("_", "")))
+    }
+    print_block(pair_text(atlas, pair, methods, shutil.get_terminal_size((120, 24)).columns))
     return say_left_out(refused)

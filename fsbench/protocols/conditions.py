@@ -67,7 +67,8 @@ class Value:
         if found is None:
             return None
         part = self.part(int(found[1])) if callable(self.part) else self.part
-        return replace(self, word=word, sentence=self.sentence.format(found[1]), part=part)
+        sentence, phrase = self.sentence.format(found[1]), self.phrase.format(found[1])
+        return replace(self, word=word, sentence=sentence, phrase=phrase, part=part)
 
 
 Role = Literal["test", "run", "told", "shown"]
@@ -142,6 +143,8 @@ class Condition:
 
     def phrase(self, word: str) -> str:
         """Return words that follow the name of a program: "gets masks", "counts at 'original'"."""
+        if word in UNKNOWN:
+            return f"does not tell “{self.label}”"
         found = self.value(word)
         return (found.phrase if found else "") or f"{self.verb} '{word}'"
 
@@ -333,10 +336,11 @@ SEEDS = Condition(
     role="shown", unlined=6, values=(BY_INDEX, NO_SEED), is_free=True,
 )  # fmt: skip
 """Other seeds are numbers in the forms of `fsbench.protocols.draws.streams.parse_seeds`."""
-SAME_EPISODES = Value("no", "the same command draws the same episodes", (), absent_in="episode_draw")
+SAME_EPISODES = Value("no", "the same command draws the same episodes", (), phrase="draws the same episodes anywhere",
+                      absent_in="episode_draw")  # fmt: skip
 DEPENDS_ON = Condition(
     "depends_on", "episodes change with", "On a machine where this differs, the same command draws other episodes.",
-    role="run", unlined=25, values=(
+    "draws episodes that change with", "run", unlined=25, values=(
         SAME_EPISODES,
         Value("workers", "the number of loader processes; seeds are set again before the loop", (streams.WORKERS,)),
         Value("workers+network+torch", "the number of loader processes, what the network's initialisation draws, as "
@@ -349,12 +353,21 @@ DEPENDS_ON = Condition(
               (streams.GPUS, streams.BATCH)),
         Value("batch", "the size of a batch", (streams.BATCH,)),
         Value("workers+gpus", "the number of loader processes and of GPUs", (streams.WORKERS, streams.GPUS)),
-        Value("unseeded", "each run draws others", (streams.UNSEEDED,)),
+        Value("unseeded", "each run draws others", (streams.UNSEEDED,), phrase="draws other episodes each time"),
         Value("unseeded+workers", "each run draws others, and the number of loader processes",
               (streams.UNSEEDED, streams.WORKERS)),
     ),
 )  # fmt: skip
-RUNS = Condition("runs", "runs", role="run")
+RUNS = Condition(
+    "runs", "runs", "The best of several runs is higher than their mean, and one run may be either.", "has runs:",
+    "run", values=(
+        Value("1", "one run", phrase="is one run"),
+        Value("{}", "{} runs; whether their mean or the best is printed is not told", phrase="is of {} runs"),
+        Value("{} (mean)", "the mean of {} runs", phrase="is the mean of {} runs"),
+        Value("{} (mean and best printed)", "the mean of {} runs, and the best of them",
+              phrase="is the mean and best of {} runs"),
+    ),
+)  # fmt: skip
 NETWORK_SIZE = Condition(
     "network_size", "S, side of the network's input",
     "A larger input shows smaller things. If answers are compared at the input's size, it is the size of the test.",

@@ -112,6 +112,7 @@ def protocol_of_test(name: str) -> Protocol:
     return compose(program.test, _read_settings(name, settings))
 
 
+@cache
 def _reason(key: str) -> str | None:
     try:
         protocol_of_test(PREFIX + key)

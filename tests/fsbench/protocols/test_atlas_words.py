@@ -6,10 +6,10 @@ from typing import get_args
 import numpy as np
 import polars as pl
 import pytest
+from fsbench.protocols.atlas_words import MEASURED, measuring
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.truth import EpisodeTruth
-from fsbench.protocols.atlas_words import MEASURED, measuring
 from fsbench.protocols.conditions import NOT_FOUND, ComparedAt, FBIoU, ImageGeometry, Metric, Void
 from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.protocol import Protocol

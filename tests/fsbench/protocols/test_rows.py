@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from fsbench.protocols.rows import compose, row_names, row_of, why_not_run
 
 from fsbench.base.errors import SettingsError
 from fsbench.cli.main import main
@@ -12,7 +13,6 @@ from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.programs import Program, read_programs
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol, protocol_of, read_protocol
-from fsbench.protocols.rows import compose, row_names, row_of, why_not_run
 
 ROWS = read_programs()
 LEAST = 100

@@ -10,6 +10,8 @@ from typing import Literal, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qs
 
 import pytest
+from fsbench.results.atlas.vocabulary import WORDS
+from fsbench.results.atlas.words import LABELS, MEANING, differences
 
 from fsbench.base.errors import DataError
 from fsbench.base.paths import REPOSITORY
@@ -19,8 +21,6 @@ from fsbench.protocols.programs import EVIDENCED, FOLDER, LINES_NOT_NOTED, Progr
 from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.results.atlas.atlas import TEST, Entry, Reported, read_atlas
 from fsbench.results.atlas.effects import read_effects
-from fsbench.results.atlas.vocabulary import WORDS
-from fsbench.results.atlas.words import LABELS, MEANING, differences
 
 COMBINATION = (
     "dataset", "image_lists", "void", "network_size", "geometry", "compared_at", "episode_draw", "episodes_per_fold",
