@@ -64,7 +64,8 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
     figures = sorted({(f["way"], f["metric"]) for e in entries.values() for f in e["figures"] if f["whole"]})
     figures.sort(key=lambda each: (each != USUAL, each))
     data = {
-        "entries": entries, "labels": LABELS, "conditions": list(CONDITIONS), "test": TEST, "told": TOLD, "shots": SHOTS,
+        "entries": entries, "labels": LABELS, "conditions": list(CONDITIONS), "test": TEST, "told": TOLD,
+        "shots": SHOTS,
         "meaning": {key: one.meaning for key, one in CONDITIONS.items()}, "words": _WORDS, "unknown": list(UNKNOWN),
         "open": {key: [value.word for value in one.values if value.choice] for key, one in CONDITIONS.items()},
         "groups": {str(each["number"]): each["words"] for each in shown},
