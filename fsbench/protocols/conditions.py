@@ -36,8 +36,9 @@ class Value:
         sentence: its meaning.
         part: what obeys it, such as a `Lists` or a `DrawRule`, or the function from the word's number to that; None if
             nobody can run it.
-        choice: what fsbench chooses where the word leaves several rules open; then tests cannot be compared by it. ""
-            for a word that says all.
+        choice: what fsbench chooses where the word does not say all; "" for a word that does.
+        is_open: whether the word leaves open which of several rules a program has, so that tests cannot be compared by
+            it.
         also: further parts that the word describes.
         stated: the word by which a test of this word is stated, where it is no word of the atlas; "" for itself.
         phrase: verb and word in plain English, where quoting the word would not do.
@@ -49,6 +50,7 @@ class Value:
     sentence: str
     part: Any = None
     choice: str = ""
+    is_open: bool = False
     also: tuple[Any, ...] = ()
     stated: str = ""
     phrase: str = ""
@@ -155,7 +157,7 @@ class Condition:
     def is_unsure(self, word: str) -> bool:
         """Return whether a word leaves the condition open, so that tests cannot be compared by it."""
         found = self.value(word)
-        return word in UNKNOWN or bool(found and found.choice)
+        return word in UNKNOWN or bool(found and found.is_open)
 
 
 @dataclass(frozen=True)
@@ -183,13 +185,14 @@ class Score:
 
 
 FSS = Value("FSS", "segment one class, which the query shows")
+IN_CONTEXT = Value("in-context", "as FSS, of a method that is not trained for it")
 FS_CS = Value("FS-CS", "say which of N classes the query shows, which may be none, and segment them")
 TASK = Condition(
     "task", "task", verb="is about", values=(
         FSS, FS_CS,
         Value("CD-FSS", "the same on images of another domain than the training's"),
         Value("GFSS", "segment base and novel classes at once"),
-        Value("in-context", "as FSS, of a method that is not trained for it"),
+        IN_CONTEXT,
         Value("FSS all classes", "segment all classes of an image at once, without base classes"),
         Value("FSS medical", "segment organs in the slices of scans"),
         Value("FSS fixed supports", "segment all images by one set of supports"),
@@ -200,7 +203,8 @@ DATASET = Condition("dataset", "data set", verb="is on")
 
 OWN_LISTS = Value("own", "of the program alone")
 GFSS_LISTS = Value("gfss", "all validation images that show a class are queries, supports come from another list")
-IMAGES_OF_CLASS = Value("pfenet", "images with 2048 pixels of a class of the fold or more", lists.PFENET)
+LISTS_OF_PFENET = Value("pfenet", "images with 2048 pixels of a class of the fold or more", lists.PFENET)
+LISTS_OF_BAM = Value("bam", "as pfenet; in training, images that show a novel class are left out", lists.PFENET)
 IMAGE_LISTS = Condition(
     "image_lists", "image lists",
     "The lists say which images the test asks for, and for which class. BAM's lists leave out training images that "
@@ -208,8 +212,8 @@ IMAGE_LISTS = Condition(
     "goes through the lists", unlined=9, values=(
         Value("hsnet", "pairs of an image and a class with a large enough object", lists.HSNET),
         Value("oslsm", "pairs of an image and a class; on PASCAL those of HSNet", lists.HSNET),
-        IMAGES_OF_CLASS,
-        Value("bam", "as pfenet; in training, images that show a novel class are left out", lists.PFENET),
+        LISTS_OF_PFENET,
+        LISTS_OF_BAM,
         Value("mlc", "images with 2048 pixels of a class of the fold or more; supports are among them, a class below "
               "2048 pixels is drawn again", lists.MLC),
         Value("panet", "training images that show the class", lists.PANET),
@@ -358,10 +362,11 @@ DEPENDS_ON = Condition(
               (streams.UNSEEDED, streams.WORKERS)),
     ),
 )  # fmt: skip
+ONE_RUN = Value("1", "one run", phrase="is one run")
 RUNS = Condition(
     "runs", "runs", "The best of several runs is higher than their mean, and one run may be either.", "has runs:",
     "run", values=(
-        Value("1", "one run", phrase="is one run"),
+        ONE_RUN,
         Value("{}", "{} runs; whether their mean or the best is printed is not told", phrase="is of {} runs"),
         Value("{} (mean)", "the mean of {} runs", phrase="is the mean of {} runs"),
         Value("{} (mean and best printed)", "the mean of {} runs, and the best of them",
@@ -384,7 +389,7 @@ GEOMETRY = Condition(
         Value("squash, OpenCV", "stretched to S x S by OpenCV, without antialiasing, so that details alias; masks by "
               "its nearest pixel", "cv2", also=("cv2_linear",)),
         Value("squash", "stretched to S x S, the aspect ratio is lost; by which library is not told", "pil",
-              "images are squashed by PIL, as most programs do"),
+              "images are squashed by PIL, as most programs do", is_open=True),
         Value("letterbox", "the longer side becomes S, both sides are rounded down to multiples of 8, the rest is "
               "padding, which is void", "padded"),
         Value("letterbox, sides rounded", "the longer side becomes S, the other is rounded, the rest is padding",
@@ -392,7 +397,7 @@ GEOMETRY = Condition(
         Value("letterbox, sides rounded down", "the longer side becomes S, the other is rounded down, the rest is "
               "padding"),
         Value("none", "images keep their size", "pil", "methods see squares, and no image at its own size",
-              ("prepared",)),
+              also=("prepared",)),
         Value("collage", "supports and query are parts of one image", "pil",
               "the method lays supports and query side by side"),
     ),
@@ -414,7 +419,8 @@ COMPARED_AT = Condition(
         Value("network input, letterboxed", "at S x S, the truth letterboxed as the image, its padding void",
               Comparison("input", "padded")),
         Value("network input", "at S x S; by which nearest pixel is not told", Comparison("input"),
-              "the truth becomes S x S as masks of supports do", (Comparison("input", "cv2_linear"),)),
+              "the truth becomes S x S as masks of supports do", is_open=True,
+              also=(Comparison("input", "cv2_linear"),)),
         Value("original, square", "at the square of the query's longer side, in which the truth lies at the top left; "
               "the rest is void", Comparison("square")),
         Value("original, height and width", "at the query's own size: thin and small objects count as they are",
@@ -425,7 +431,7 @@ COMPARED_AT = Condition(
               "of {}: padding is background, the aspect ratio is lost",
               lambda side: Comparison("original", frame=side)),
         Value("original", "at the query's own size; whether as a square is not told", Comparison("original"),
-              "sizes are the query's height and width"),
+              "sizes are the query's height and width", is_open=True),
         Value("answer size", "at the size of the network's answer", Comparison("input", "pil"),
               "an answer has the size of the method's input"),
         Value("fixed {}", "at {0} x {0}, whatever S is: the truth is the same for all methods",
@@ -506,7 +512,7 @@ KSHOT = Condition(
         Value("1-shot only", "the program takes one shot"),
     ),
 )  # fmt: skip
-UNTRAINED = Value("none", "nothing is trained", absent_in="program")
+NO_CHECKPOINT = Value("none", "nothing is trained", absent_in="program")
 LAST_CHECKPOINT = Value("last", "the last of a training")
 BEST_ON_TEST = Value("best on test fold", "the best of a training by its score on the novel classes of the test")
 BEST_ON_BASE = Value("best on base classes", "the best by its score on base classes")
@@ -522,7 +528,7 @@ CHECKPOINT = Condition(
         Value("best on the supports", "the best by its score on the supports of the test"),
         LAST_CHECKPOINT,
         Value("one model for all folds", "one network, trained elsewhere, serves all folds"),
-        UNTRAINED,
+        NO_CHECKPOINT,
     ),
 )  # fmt: skip
 SUPPORT_ANNOTATION = Condition(

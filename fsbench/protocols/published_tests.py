@@ -20,7 +20,7 @@ from fsbench.protocols.conditions import (
     FS_CS,
     GEOMETRY,
     IMAGE_LISTS,
-    IMAGES_OF_CLASS,
+    LISTS_OF_PFENET,
     METRIC,
     MIN_OBJECT,
     OWN_LISTS,
@@ -164,7 +164,7 @@ def _composed(test: PublishedTest, settings: Mapping[str, Any]) -> Protocol:
     words = dict(test.conditions)
     in_spirit: list[str] = []
     if words[IMAGE_LISTS.key] == OWN_LISTS.word and words[DATASET.key] == ATLAS_NAMES["isaid"]:
-        words[IMAGE_LISTS.key] = IMAGES_OF_CLASS.word
+        words[IMAGE_LISTS.key] = LISTS_OF_PFENET.word
         in_spirit.append("its lists are its own; here they are by PFENet's rule")
     lists, _, drawn, number, depends = (one.obeyed(words[one.key]) for one in _OF_DRAW)
     seeds = parse_seeds(test.seeds)

@@ -67,7 +67,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
         "entries": entries, "labels": LABELS, "conditions": list(CONDITIONS), "test": TEST, "told": TOLD,
         "shots": SHOTS,
         "meaning": {key: one.meaning for key, one in CONDITIONS.items()}, "words": _WORDS, "unknown": list(UNKNOWN),
-        "open": {key: [value.word for value in one.values if value.choice] for key, one in CONDITIONS.items()},
+        "open": {key: [value.word for value in one.values if value.is_open] for key, one in CONDITIONS.items()},
         "groups": {str(each["number"]): each["words"] for each in shown},
         "within": WITHIN, "beyond": BEYOND, "names": names, "sets": sets,
         "pairs": {key: [places.get(word, word) for word in found] for key, found in pairs.items()},
