@@ -258,6 +258,9 @@ IMAGE_THEN_CLASS = Value("image then class", "query images go through the list, 
 DIFFERENT_SUPPORTS = Value(
     "class then image, different supports", "a class is drawn, then an image of it, then different supports"
 )
+CLASS_CYCLE = Value(
+    "class cycle", "the classes take turns, an image of the class is drawn; supports may repeat", hsnet.BY_TURNS
+)
 FIXED_SET = Value("fixed support set", "all queries have the same supports; how these are drawn is not told")
 BY_TRIALS = Value("fixed support set, by trials", "all queries have the same supports, drawn until K of a class are "
                   "large enough and show no other novel class")  # fmt: skip
@@ -302,8 +305,7 @@ EPISODE_DRAW = Condition(
         Value("class then image, query first", "a class is drawn, then K + 1 of its images, the first of which is the "
               "query", oslsm.QUERY_FIRST),
         DIFFERENT_SUPPORTS,
-        Value("class cycle", "the classes take turns, an image of the class is drawn; supports may repeat",
-              hsnet.BY_TURNS),
+        CLASS_CYCLE,
         Value("class cycle in shuffled order", "the classes come in the order of a shuffling sampler, an image of the "
               "class is drawn; supports may repeat", hsnet.SHUFFLED_TURNS),
         FIXED_SET, BY_TRIALS, BY_SHUFFLING, OF_DATASET,

@@ -378,7 +378,7 @@ class Listed(PairDraw):
         names = ("run", "batch", "network_words", "base_seeds", "numpy_in_workers")
         other = next((name for name in names if getattr(self, name) != usual[name]), None)
         if other is not None or DEPENDS_ON.obeyed(self.depends_on).part != (WORKERS, GPUS):
-            name = other or "depends_on"
+            name = other or DEPENDS_ON.key
             raise SettingsError(
                 f"{name} is {getattr(self, name)!r}, which does not go with processes that draw by themselves; "
                 "expected depends_on workers+gpus, and nothing else that episodes hang on"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 
-from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, metric_word
+from fsbench.protocols.conditions import ATLAS_NAMES, DATASET, IMAGE_LISTS, NOT_STATED, metric_word
 from fsbench.protocols.programs import Program, slug
 from fsbench.records.grouping import all_runs, comparable, runs_by_fold, variants
 from fsbench.records.record import Record
@@ -56,16 +56,16 @@ def run_entry(
         whole = fold == MEAN or header.folds == 1
         for metric, estimate in estimates.items():
             figure = Figure(
-                method=label, backbone=backbone, dataset=conditions["dataset"], fold=MEAN if whole else fold,
+                method=label, backbone=backbone, dataset=conditions[DATASET.key], fold=MEAN if whole else fold,
                 way=str(header.way), shot=str(header.shot), setting=setting, metric=metric, value=estimate.value,
                 printed=f"{estimate.value:.1f}", source=source,
             )  # fmt: skip
             half = (estimate.high - estimate.low) / 2
             figures.append(Reported(figure, "", 0, repeated=False, note="", half=half if isfinite(half) else None))
     if setting != "original":  # supports or sizes that no published program has
-        conditions["image_lists"] = f"{conditions['image_lists']}, {setting}"
-    name = "/".join(("run", slug(label), slug(conditions["dataset"]), str(number)))
-    return Entry(name, label, backbone, "run", conditions["dataset"], None, conditions, tuple(figures), ours=True)
+        conditions[IMAGE_LISTS.key] += f", {setting}"
+    name = "/".join(("run", slug(label), slug(conditions[DATASET.key]), str(number)))
+    return Entry(name, label, backbone, "run", conditions[DATASET.key], None, conditions, tuple(figures), ours=True)
 
 
 def entries_at_hand(records: Iterable[Record], programs: Sequence[Program]) -> list[Entry]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fsbench.base.precision import FULL_NAMES
+from fsbench.protocols.conditions import NETWORK_SIZE
 from fsbench.protocols.draws.classes import OFFICIAL_CLASS_SIZE
 from fsbench.protocols.reading import ATLAS, load_protocol, load_segmentation
 from fsbench.records.grouping import fold_of
@@ -89,7 +90,7 @@ def same_method(record: Record, published: PublishedScore) -> bool:
 def _facts(record: Record, published: PublishedScore) -> Iterator[Fact]:
     header, identity, paper = record.header, record.run.identity, published.made_with
     method = identity.method.as_json()
-    yield "method", published.method if same_method(record, published) else method.get("type"), published.method
+    yield "method", published.method if same_method(record, published) else "another", published.method
     yield "data set", header.dataset, published.dataset
     yield "way", header.way, published.way
     yield "shot", header.shot, published.shot
@@ -118,7 +119,7 @@ def _test(record: Record, published: PublishedScore) -> Iterator[Fact]:
         return
     yield from _segmentation(record, published) if record.protocol.has_masks else _classification(record)
     program = dict(published.conditions)
-    sizes = str(record.run.identity.image_size), program.get("network_size", "")
+    sizes = str(record.run.identity.image_size), program.get(NETWORK_SIZE.key, "")
     for name, (our, their) in differences_of_tests(stated, program, *sizes).items():
         yield name, our, their
 
@@ -149,7 +150,7 @@ def _classification(record: Record) -> Iterator[Fact]:
     yield "episodes", header.requested, header.official_episodes
     least = header.min_class_size if header.small_classes else OFFICIAL_CLASS_SIZE
     yield "--data.test.min_class_size", least or "none", OFFICIAL_CLASS_SIZE
-    yield "list of images", "incomplete" if header.lists.endswith("incomplete") else "complete", "complete"
+    yield "listed images", "incomplete" if header.lists.endswith("incomplete") else "complete", "complete"
 
 
 def _backbone(record: Record, published: PublishedScore) -> Iterator[Fact]:

@@ -63,7 +63,6 @@ def test_given_base_seeds_and_copied_states():
         ("1234-1238", (1234, 1235, 1236, 1237, 1238)),
         ("5 seeds drawn with numpy seed 321", (538, 124, 799, 809, 712)),
         ("42 (a generator of seed, index and epoch for each episode)", (42,)),
-        ("index of the episode", ()),
         ("unseeded", (0,)),
     ],
 )
