@@ -25,9 +25,9 @@ from fsbench.datamodules.prepare.job import Job
 from fsbench.protocols.conditions import CLASS_CYCLE
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes, every_tenth
-from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.presence import KnownAbsence
 from fsbench.protocols.draws.segic import ProgramEpisodes, draw_lvis, lvis_fold, process_streams
+from fsbench.protocols.episode_rules.pools import Pool
 
 FILE = "lvis_val.pkl"
 _FORM = "a pickle of {category id: {image name: {'annotations': [{'segmentation'}, …]}}}"

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.protocols.draws import fob, hsnet, lists, oslsm, pfenet, streams, vrp
+from fsbench.protocols.episode_rules import fob, hsnet, lists, oslsm, pfenet, streams, vrp
 from fsbench.scores.generalised import AllAndBackgroundIoU, BaseAndNovelIoU
 from fsbench.scores.metric import Metric
 from fsbench.scores.scores import Absent, FBIoU, FBIoUClasses, MeanIoU, MeanIoUByDraw
@@ -341,7 +341,7 @@ SEEDS = Condition(
     "seeds", "seed", "Other seeds draw other episodes. The interval of a figure tells how far that moves it.",
     role="shown", unlined=6, values=(BY_INDEX, NO_SEED), is_free=True,
 )  # fmt: skip
-"""Other seeds are numbers in the forms of `fsbench.protocols.draws.streams.parse_seeds`."""
+"""Other seeds are numbers in the forms of `fsbench.protocols.episode_rules.streams.parse_seeds`."""
 SAME_EPISODES = Value("no", "the same command draws the same episodes", (), phrase="draws the same episodes anywhere",
                       absent_in="episode_draw")  # fmt: skip
 DEPENDS_ON = Condition(

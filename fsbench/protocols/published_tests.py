@@ -33,7 +33,7 @@ from fsbench.protocols.conditions import (
 )
 from fsbench.protocols.counting import PixelCounting
 from fsbench.protocols.draws.listed import FREE_SETTINGS, Listed
-from fsbench.protocols.draws.streams import NETWORK, NumpyInWorkers, Seeds, parse_seeds
+from fsbench.protocols.episode_rules.streams import NETWORK, NumpyInWorkers, Seeds, parse_seeds
 from fsbench.protocols.programs import FOLDER, PROGRAMS, Program, PublishedTest, read_programs, slug
 from fsbench.protocols.protocol import Protocol, Published, Words
 from fsbench.protocols.reading import ATLAS as PREFIX

@@ -22,10 +22,10 @@ from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import CONDITIONS, NOT_STATED, WITHOUT_VOID
 from fsbench.protocols.counting import PixelCounting
 from fsbench.protocols.draws.gfss import TrialSupports
-from fsbench.protocols.draws.image_lists import image_list
 from fsbench.protocols.draws.listed import Listed
 from fsbench.protocols.draws.pair_draw import PairDraw
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.image_lists import image_list
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol, protocol_names
 from tests.fsbench.protocols.drawn_sets import DRAWN, pascal_with_novel_training

@@ -12,7 +12,17 @@ from fsbench.base.files import write_text
 from fsbench.base.version import __version__
 from fsbench.pages.look.theme import page_scripts, page_styles, template_environment
 from fsbench.pages.report.atlas.islands import WIDTH, place_islands
-from fsbench.protocols.conditions import CONDITIONS, DATASET, DEPENDS_ON, LABELS, MIN_OBJECT, TASK, UNKNOWN
+from fsbench.protocols.conditions import (
+    CONDITIONS,
+    DATASET,
+    DEPENDS_ON,
+    LABELS,
+    METRIC,
+    MIN_OBJECT,
+    TASK,
+    UNKNOWN,
+    VOID,
+)
 from fsbench.protocols.programs import EVIDENCED, Program
 from fsbench.results.atlas.atlas import TEST, TOLD, Atlas, Entry, Group, Rank
 from fsbench.results.atlas.effects import Effect, read_effects
@@ -137,12 +147,18 @@ def _group_values(group: Group, number: int) -> dict[str, Any]:
     words = "; ".join(f"{label}: {value}" for label, value, _ in conditions)
     return {
         "number": f"{_anchor(dataset)}-{number}" if number else f"{_anchor(dataset)}-{_anchor(group.entries[0].id)}",
-        "name": f"{dataset}, test {number}" if number else f"{dataset}, test not known",
+        "name": f"{dataset}, {f'test {number}' if number else _unknown(group)}",
         "conditions": conditions, "known": group.is_known, "entries": group.entries, "dataset": dataset, "task": task,
         "words": f"{dataset}, {task}; {words}",
         "shared": group.is_known and len({_island_name(entry) for entry in group.entries}) > 1,
         "methods": len({entry.method for entry in group.entries}),
     }  # fmt: skip
+
+
+def _unknown(group: Group) -> str:
+    """Say what of a test is not known, if not all of it."""
+    unsure = [CONDITIONS[key] for key, word in group.conditions.items() if CONDITIONS[key].is_unsure(word)]
+    return "test not known" if {VOID, METRIC} <= {*unsure} else f"not known: {', '.join(one.label for one in unsure)}"
 
 
 def _entry_values(atlas: Atlas, entry: Entry, ranks: Mapping[tuple[str, Cell], Rank]) -> dict[str, Any]:

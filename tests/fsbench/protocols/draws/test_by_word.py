@@ -12,9 +12,9 @@ from fsbench.base.errors import DataError
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import EPISODE_DRAW, OF_DATASET
 from fsbench.protocols.draws.gfss import fixed_supports, queries_by_novel_class
-from fsbench.protocols.draws.pools import Pool, TooFewImages
-from fsbench.protocols.draws.rules import DrawRule, EpisodeSource
-from fsbench.protocols.draws.streams import Streams
+from fsbench.protocols.episode_rules.pools import Pool, TooFewImages
+from fsbench.protocols.episode_rules.rules import DrawRule, EpisodeSource
+from fsbench.protocols.episode_rules.streams import Streams
 from fsbench.protocols.reading import load_protocol
 from tests.fsbench.protocols.drawn_sets import pascal_with_novel_training
 

@@ -4,8 +4,8 @@ import pytest
 
 from fsbench.base.errors import SettingsError
 from fsbench.protocols.conditions import MIN_OBJECT
-from fsbench.protocols.draws import lists
 from fsbench.protocols.draws.by_word import lists_with
+from fsbench.protocols.episode_rules import lists
 from fsbench.protocols.reading import load_protocol
 from tests.goldens.kinds.atlas_episodes import ListedPascal
 

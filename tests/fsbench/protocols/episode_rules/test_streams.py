@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.errors import SettingsError
-from fsbench.protocols.draws.streams import Streams, drawn_seeds, loader_seeds, parse_seeds
+from fsbench.protocols.episode_rules.streams import Streams, drawn_seeds, loader_seeds, parse_seeds
 
 
 class Draws(Dataset):
