@@ -22,7 +22,7 @@ from fsbench.results.table import Cell, Column, Line, Sheet, Table
 
 RECOUNTED = (VOID, COMPARED_AT, METRIC)
 """Conditions that need no other answers: stored predictions are counted again."""
-MOST = 6
+MOST = 4
 """Changes of a test that is still near."""
 SHOWN = 5
 """Tests that are shown."""
