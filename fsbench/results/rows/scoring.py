@@ -17,7 +17,7 @@ from fsbench.records.grouping import Runs, Trainings, all_runs, fold_of, is_untr
 from fsbench.records.record import Record
 from fsbench.results.measuring.statistics import subset_statistics, whole_statistics
 from fsbench.results.rows.comparable import Methods
-from fsbench.results.rows.draws import draw_rows
+from fsbench.results.rows.draws import draw_rows, support_draws
 from fsbench.results.rows.parts import ABSENT, PART_KINDS, PartKind, metrics_of_part, ways
 from fsbench.results.rows.row import ALL, FOLD, MEAN, PRESENCE, SIZE, WHOLE, ResultRow
 from fsbench.scores.clusters import Design
@@ -294,9 +294,8 @@ def _line_rows(
     frames = [sums.frame(record, answer) for record in records]
     whole = sums.trained(folds, request.metrics, None, answer, known)
     yield from score_part(row, whole, request.metrics, [ways(frame) for frame in frames], frames, sums.designs)
-    if len(records) == 1 and not answer:
-        statistics = [sums.whole(record, request.metrics).only(request.metrics) for record in folds[0]]
-        yield from draw_rows(row, statistics)
+    if not answer:
+        yield from draw_rows(*support_draws(row, folds, request.metrics))
     for kind, parts in _kinds(records[0], request.by):
         if len(records) > 1 and not parts.over_folds:
             continue
