@@ -4,7 +4,7 @@ A test has several draws if its episodes are drawn with several seeds, if its qu
 supports, or if it draws several support sets by itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite, nan
 
@@ -18,6 +18,7 @@ from fsbench.results.measuring.statistics import whole_statistics
 from fsbench.results.rows.row import ALL, DRAWS, FOLD, ResultRow
 from fsbench.scores.draws import mean_of_draws, sd_of_draws
 from fsbench.scores.estimate import FEW_FREE, Estimate, Scope
+from fsbench.scores.statistics import ScoreStatistics
 
 DRAW, SEED = "draw", "test seed"
 """What tells the draws of a test apart: the number of the draw of its supports, or the seed of its episodes."""
@@ -68,7 +69,10 @@ def draw_rows(draws: Mapping[int, Iterable[ResultRow]], alike: int = 0, kind: st
 
 
 def support_draws(
-    row: ResultRow, folds: Sequence[Trainings], metrics: Sequence[str]
+    row: ResultRow,
+    folds: Sequence[Trainings],
+    metrics: Sequence[str],
+    whole: Callable[[Record, Sequence[str]], ScoreStatistics],
 ) -> tuple[dict[int, list[ResultRow]], int]:
     """Return {draw of the supports: a row for each score}, and how many draws equal another one.
 
@@ -76,8 +80,9 @@ def support_draws(
         row: result row without score, whose other fields all rows share.
         folds: for each fold a method's runs, one per training; a draw's score is the mean over both.
         metrics: names of the scores; those that a test has for single draws are taken.
+        whole: takes a run and names of scores; returns the statistics of the whole run.
     """
-    found = [[_scores_by_draw(record, metrics) for record in trainings] for trainings in folds]
+    found = [[_scores_by_draw(record, metrics, whole) for record in trainings] for trainings in folds]
     every = [scores for trainings in found for scores, _ in trainings]
     draws: dict[int, list[ResultRow]] = {}
     for metric in every[0]:
@@ -88,7 +93,9 @@ def support_draws(
     return draws, max(alike for runs in found for _, alike in runs)
 
 
-def _scores_by_draw(record: Record, metrics: Sequence[str]) -> tuple[dict[str, list[float]], int]:
+def _scores_by_draw(
+    record: Record, metrics: Sequence[str], whole: Callable[[Record, Sequence[str]], ScoreStatistics]
+) -> tuple[dict[str, list[float]], int]:
     """Return {score: its value with each draw of the supports}, and how many draws equal another one."""
     if record.header.draws > 1:
         frames = record.every_draw.partition_by(DRAW_COLUMN, maintain_order=True, include_key=False)
@@ -96,9 +103,9 @@ def _scores_by_draw(record: Record, metrics: Sequence[str]) -> tuple[dict[str, l
         known = [metric.name for metric in each[0].known_metrics if not metric.is_squared_error]
         scores = [one.scores() for one in each]
         return {name: [own[name] for own in scores] for name in known}, 0
-    whole = whole_statistics(record, record.episodes, names=metrics)
-    by_run = (metric for metric in whole.known_metrics if metric.by_run)
-    return {metric.name: [part.value for part in whole.parts(metric)] for metric in by_run}, whole.rows.equal
+    every = whole(record, metrics).only(metrics)
+    by_run = (metric for metric in every.known_metrics if metric.by_run)
+    return {metric.name: [part.value for part in every.parts(metric)] for metric in by_run}, every.rows.equal
 
 
 def seed_draws(groups: Sequence[Sequence[Record]], rows: Sequence[Sequence[ResultRow]]) -> dict[int, list[ResultRow]]:

@@ -1,11 +1,10 @@
 """Tables of scores, or of differences, by draw of a test: each draw, their mean and their standard deviation."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from fsbench.results.rows.draws import DRAW, SEED, mean_part, sd_part
 from fsbench.results.rows.row import DRAWS, MEAN, ResultRow
-from fsbench.results.table import METHOD, Cell, Column, Form, Table, Value, score_cell
+from fsbench.results.table import METHOD, Cell, Column, Form, Table, Value
 
 MEANINGS = {
     DRAW: "by draw of the supports: the same queries with other supports",
@@ -41,9 +40,9 @@ def _table(
     mean, sd = mean_part(kind), sd_part(kind)
     draws = dict.fromkeys(part for own in lines.values() for part in own if part not in (mean, sd))
 
-    def cells(part: str) -> list[Value]:
-        found = [own.get(part) for own in lines.values()]
-        return [row and replace(score_cell(row.estimate), metric=row.metric) for row in found]
+    def cells(part: str, has_ends: bool = False) -> list[Value]:
+        rows = [own.get(part) for own in lines.values()]
+        return [row and Cell(row.estimate.value, row.estimate if has_ends else None, metric=row.metric) for row in rows]
 
     metrics, methods, minus, folds = zip(*lines, strict=True)
     are_differences = any(minus)
@@ -60,7 +59,7 @@ def _table(
     columns += [
         (Column(f"mean of {len(draws)}", form), cells(mean)),
         (Column(f"sd of {len(draws)}", Form.SCORE), cells(sd)),
-        (Column("other draws", Form.INTERVAL, rank=1), cells(mean)),
+        (Column("other draws", Form.INTERVAL, rank=1), cells(mean, has_ends=True)),
     ]
     only = f"{metrics[0]} " * (len(set(metrics)) == 1)
     return Table.from_columns(*columns, caption=f"{only}{MEANINGS[kind]}")

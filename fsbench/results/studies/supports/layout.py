@@ -19,7 +19,7 @@ GIVEN_SUPPORTS = (
 
 
 def to_sheet(table: SensitivityTable) -> Sheet:
-    """Lay out tables for printing: scores by draw, then best and worst draws, variance components, properties of supports."""
+    """Lay out tables for printing: scores by draw, then what the choice of the supports does to single queries."""
     tables = draw_tables(table.draws, table.metrics)
     if table.lines:
         tables += [_choices(table.lines), _per_query(table.lines), _parts(table.lines), _properties(table.lines)]

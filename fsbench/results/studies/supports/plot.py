@@ -1,4 +1,4 @@
-"""Draw the scores of draws; or worst, mean and best draw of the supports, and the parts of the variance, of the methods on one test."""
+"""Draw the methods of one test: scores by draw; or worst and best draw of the supports, and parts of the variance."""
 
 from collections.abc import Sequence
 from functools import partial
