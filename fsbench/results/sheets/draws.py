@@ -42,7 +42,10 @@ def _table(
 
     def cells(part: str, has_ends: bool = False) -> list[Value]:
         rows = [own.get(part) for own in lines.values()]
-        return [row and Cell(row.estimate.value, row.estimate if has_ends else None, metric=row.metric) for row in rows]
+        return [
+            Cell() if row is None else Cell(row.estimate.value, row.estimate if has_ends else None, metric=row.metric)
+            for row in rows
+        ]
 
     metrics, methods, minus, folds = zip(*lines, strict=True)
     are_differences = any(minus)

@@ -10,7 +10,6 @@ import numpy as np
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
 from fsbench.records.grouping import (
-    Runs,
     all_runs,
     comparable,
     first_trainings,
@@ -20,6 +19,7 @@ from fsbench.records.grouping import (
 )
 from fsbench.records.record import Record
 from fsbench.records.tables import DRAW
+from fsbench.results.rows.comparable import Methods
 from fsbench.results.rows.draws import seed_draws
 from fsbench.results.rows.row import ALL, DRAWS, MEAN, ResultRow
 from fsbench.results.rows.scoring import Request, Sums, score_rows
@@ -162,7 +162,8 @@ def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None
         SettingsError: no test has several draws.
     """
     groups, tables = comparable(records), []
-    methods = [{label: runs_by_fold(members) for label, members in variants(group).items()} for group in groups]
+    methods: list[Methods] = [
+        {label: runs_by_fold(members) for label, members in variants(group).items()} for group in groups]
     rows = [
         score_rows(
             own, Request(group[0].protocol.default_metrics, test=group[0].protocol.title(group[0].header)), Sums()
@@ -183,7 +184,7 @@ def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None
 
 
 def _table(
-    first: Record, methods: Mapping[str, Runs], draws: list[ResultRow], measure: Measure | None
+    first: Record, methods: Methods, draws: list[ResultRow], measure: Measure | None
 ) -> SensitivityTable:
     """Return the table of a test, whose runs are like `first`; only several draws of supports have lines."""
     title = first.protocol.title(first.header)
