@@ -24,7 +24,7 @@ from fsbench.datamodules.loading.step_division import StepDivision
 from fsbench.datamodules.loading.withheld import Batches
 from fsbench.datamodules.options import Loading, Training
 from fsbench.datamodules.stages import Stages
-from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.episode_rules.pools import Pool
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.test import Test
 

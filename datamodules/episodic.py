@@ -43,9 +43,9 @@ from fsbench.datamodules.loading.whole_images import TrainingImages
 from fsbench.datamodules.options import EpisodicTest, Loading, Training
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.pair_draw import PairDraw
-from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.superpixels import slices_with_test_classes, superpixel_pool
 from fsbench.protocols.draws.whole_images import whole_image_pool, with_classes
+from fsbench.protocols.episode_rules.pools import Pool
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import InputResize, View, input_rule, own_rule

@@ -15,7 +15,7 @@ from fsbench.data.dataset import PairList, Part, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import Task
 from fsbench.datamodules.lists.official import read_official
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 from fsbench.protocols.reading import load_segmentation
 
 USUAL_SIZE = {"pascal": (375, 500), "coco": (480, 640)}

@@ -11,8 +11,8 @@ from fsbench.data.dataset import Pair, PairList, SegmentationData
 from fsbench.data.published import checksums
 from fsbench.datamodules.check.report import Report, some
 from fsbench.datamodules.lists.official import DERIVED, OFFICIAL, REORDERED, read_official, verdict
-from fsbench.protocols.draws.image_lists import image_list
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.image_lists import image_list
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 
 DerivedPairs = Callable[[str, int], tuple[Pair, ...]]
 """Function (split, fold) -> derived pairs of the classes that the official file of this name holds."""

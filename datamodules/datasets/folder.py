@@ -47,8 +47,8 @@ from fsbench.datamodules.lists.pixel_counts import PixelTable
 from fsbench.protocols.conditions import ATLAS_NAMES
 from fsbench.protocols.draws.fixed_supports import OwnSets
 from fsbench.protocols.draws.fscs import AugmentedSettings
-from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 
 DESCRIPTION = "folds.yaml"
 EXAMPLE = """\

@@ -23,8 +23,8 @@ from fsbench.datamodules.lists.text_file import read_list
 from fsbench.datamodules.prepare.folders import make_folder
 from fsbench.datamodules.prepare.job import Job
 from fsbench.datamodules.prepare.list_files import provide_lists
-from fsbench.protocols.draws.image_lists import ImageLists
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.image_lists import ImageLists
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 
 INNER_FOLDERS = ("FSS-1000", "fewshot_data", "fewshot_data/fewshot_data")
 PHOTOS = "*/[0-9]*.jpg"

@@ -22,11 +22,12 @@ from fsbench.datamodules.kinds.views import SEPARATOR, AnnotatedMask, listed_vie
 from fsbench.datamodules.lists.plain_pickle import read_annotation_pickle
 from fsbench.datamodules.prepare.by_hand import bring_file
 from fsbench.datamodules.prepare.job import Job
+from fsbench.protocols.conditions import CLASS_CYCLE
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.incontext import EpisodeRun, OwnEpisodes, every_tenth
-from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.presence import KnownAbsence
 from fsbench.protocols.draws.segic import ProgramEpisodes, draw_lvis, lvis_fold, process_streams
+from fsbench.protocols.episode_rules.pools import Pool
 
 FILE = "lvis_val.pkl"
 _FORM = "a pickle of {category id: {image name: {'annotations': [{'segmentation'}, …]}}}"
@@ -249,7 +250,7 @@ class LvisEpisodes(ViewEpisodes):
         keys = every_tenth(data.frequent_categories(shot), fold, data.folds)
         images_of = {data.numbers[k]: [f"{name}{SEPARATOR}{k}" for name in data.categories[k]] for k in keys}
         pool = Pool((), images_of, [*images_of], "by_turns")  # in the order of the file (incontext-protocol §3.3)
-        return self.episode_run([*images_of], None, one_stream("class cycle", pool, shot=shot, seed=seed))
+        return self.episode_run([*images_of], None, one_stream(CLASS_CYCLE.word, pool, shot=shot, seed=seed))
 
 
 @ProgramEpisodes.register(Lvis)

@@ -35,8 +35,8 @@ from fsbench.datamodules.prepare.making import disk_errors
 from fsbench.datamodules.prepare.sbd import SBD_TRAIN, merge_sbd
 from fsbench.protocols.draws.boxes import Box, BoxTest, largest_object_box
 from fsbench.protocols.draws.gfss import ValidationImages, lines_sha256
-from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
 from fsbench.protocols.draws.presence import CompleteLabelMaps, KnownAbsence
+from fsbench.protocols.episode_rules.image_lists import ImageLists, ReleasedImages
 
 CLASS_NAMES = class_names("pascal")
 TRAIN_IMAGES = 10582

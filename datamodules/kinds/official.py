@@ -16,8 +16,8 @@ from fsbench.datamodules.lists.official import (
     verdict,
     verify_list,
 )
-from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.image_lists import ImageLists, ReleasedImages
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 
 
 class OfficialData(SegmentationData):

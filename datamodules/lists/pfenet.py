@@ -12,7 +12,7 @@ from fsbench.base.errors import DataError
 from fsbench.data.dataset import Pair, Part
 from fsbench.datamodules.lists.official import list_folders
 from fsbench.datamodules.lists.text_file import read_list
-from fsbench.protocols.draws.image_lists import LEAST, ReleasedImages
+from fsbench.protocols.episode_rules.image_lists import LEAST, ReleasedImages
 
 MIN_PIXELS = LEAST
 """A pair needs this many pixels of its class."""

@@ -19,8 +19,8 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.file_digests import contents_sha256
 from fsbench.data.transforms import RESIZES
 from fsbench.datamodules.loading.items import LoadingConfig, labelled_image, load_episode
-from fsbench.protocols.draws.hsnet import draw, episode_with_repeats
-from fsbench.protocols.draws.pools import Pool, TooFewImages
+from fsbench.protocols.episode_rules.hsnet import draw, episode_with_repeats
+from fsbench.protocols.episode_rules.pools import Pool, TooFewImages
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from fsbench.datamodules.loading.training import augmented_episode, base_map
 from fsbench.datamodules.loading.way_classes import WayClasses
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.further import redraw_copies_in
-from fsbench.protocols.draws.hsnet import draw_episode
 from fsbench.protocols.draws.patnet import epoch_seed, recurring_epoch
-from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.vrp import filled_length, training_steps
+from fsbench.protocols.episode_rules.hsnet import draw_episode
+from fsbench.protocols.episode_rules.pools import Pool
+from fsbench.protocols.episode_rules.vrp import filled_length, training_steps
 
 
 class ManifestEpisodes(Dataset[EpisodeBatch]):

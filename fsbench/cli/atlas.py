@@ -1,4 +1,4 @@
-"""`fsbench atlas`: published figures: check rows, write the page, explain words, compare two."""
+"""`fsbench atlas`: published figures: check rows, write the page, explain words, compare two, find the nearest."""
 
 import argparse
 import shutil
@@ -6,14 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from fsbench.base.errors import SettingsError, known_names, say_left_out
-from fsbench.base.terminal import print_block, print_line
-from fsbench.cli.options import add_runs_folder
+from fsbench.base.terminal import print_block, print_line, text_width
+from fsbench.cli.options import add_format, add_runs_folder
 from fsbench.protocols.conditions import CONDITIONS, UNKNOWN
 from fsbench.protocols.programs import FOLDER
 from fsbench.results.atlas.atlas import read_atlas, shipped_atlas
 from fsbench.results.atlas.check import odd_means, summary
-from fsbench.results.atlas.pairs import pair_named
+from fsbench.results.atlas.pairs import Comparisons
+from fsbench.results.sheets.formats import write_sheets
 from fsbench.runner.config.limits import check_output_file
+
+FORMATS = ("text", "markdown", "latex")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +36,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     pair.add_argument("other", metavar="B", nargs="?", help="the other method, named like A")
     add_runs_folder(pair)
     pair.set_defaults(function=_compare)
+    which = actions.add_parser("which", help="name the nearest published tests, and what differs from each")
+    which.add_argument("what", type=Path, metavar="RUN|KIT|FILE.yaml", help="a run, a kit, or the file of a protocol")
+    add_format(which, FORMATS)
+    which.set_defaults(function=_which)
     for each in (check, page):
         each.add_argument(
             "folder", nargs="?", type=Path, default=FOLDER, help="folder of the atlas (default: the one in fsbench)"
@@ -78,15 +85,26 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.results.published.at_hand import entries_at_hand
     from fsbench.results.published.conditions import PROGRAMS
     from fsbench.results.tables.pair_text import pair_text
-    from fsbench.runner.config.registry import names
+    from fsbench.runner.config.registry import aliases, names
 
     refused: list[str] = []
     records = find_distinct_records([options.runs], refused) if options.runs.is_dir() else []
     known = shipped_atlas()
     own = leave_out_damaged(records, refused, lambda sound: entries_at_hand(sound, known.programs)) if records else []
     atlas = replace(known, entries=[*known.entries, *own])
-    pair = pair_named(atlas, options.one, options.other)
-    kinds = {name: name.replace("_", "") for name in names("methods")}
-    ours = {PROGRAMS[kind]: name for name, kind in kinds.items() if kind in PROGRAMS}
-    print_block(pair_text(atlas, pair, ours, shutil.get_terminal_size((120, 24)).columns))
+    pair = Comparisons(atlas).pair(options.one, options.other)
+    methods = {
+        program: {choice.backbone or "": alias for alias, choice in aliases().items() if choice.method == name}
+        | {"": name}
+        for name in names("methods")
+        if (program := PROGRAMS.get(name.replace("_", "")))
+    }
+    print_block(pair_text(atlas, pair, methods, shutil.get_terminal_size((120, 24)).columns))
     return say_left_out(refused)
+
+
+def _which(options: argparse.Namespace, extra: list[str]) -> int:
+    from fsbench.results.published.at_hand import nearest_to  # spared until it is needed
+
+    print_block(write_sheets(options.format, nearest_to(options.what, shipped_atlas()), *text_width()))
+    return 0

@@ -10,10 +10,12 @@ from fsbench.base.terminal import print_block, text_width
 from fsbench.cli.accepted import add_accepted_options, compare_with_accepted
 from fsbench.cli.options import add_format, add_metrics, add_rank_all, add_runs, check_plot_file
 from fsbench.cli.parser import given_options
+from fsbench.records.grouping import comparable, variants
 from fsbench.records.record import read_record
-from fsbench.results.atlas.atlas import read_atlas
+from fsbench.results.atlas.atlas import shipped_atlas
 from fsbench.results.comparison.compare import Comparison
 from fsbench.results.comparison.layout import plot, to_json, to_sheet
+from fsbench.results.published.at_hand import near_runs
 from fsbench.results.published.beside import PublishedBeside, beside_sheet, published_beside
 from fsbench.results.sheets.data import as_json
 from fsbench.results.sheets.formats import write_sheets
@@ -87,6 +89,9 @@ def _compare_methods(options: argparse.Namespace) -> int:
     """Print the paired differences of all methods that saw the same episodes."""
     check_plot_file(options.plot)
     runs = Runs(options.runs)
+    if options.published and all(len(variants(group)) == 1 for group in comparable(runs.records)):
+        print_block(write_sheets("text", near_runs(runs.records, shipped_atlas()), *text_width()))
+        return say_left_out(runs.left_out)
     comparisons = runs.compare(
         metrics=options.metrics,
         by=options.by,
@@ -110,6 +115,6 @@ def _compare_methods(options: argparse.Namespace) -> int:
 
 def _published(comparison: Comparison) -> list[PublishedBeside]:
     """Return the published figures beside each method, whose runs of all folds are of one test."""
-    atlas = read_atlas(strict=False)
+    atlas = shipped_atlas()
     records = {label: read_record(Path(folders[0])) for label, folders in comparison.methods.items()}
     return [published_beside(label, record, atlas) for label, record in records.items() if record is not None]

@@ -11,7 +11,10 @@ from fsbench.cli.options import add_file_options, add_runs, add_table_options
 from fsbench.cli.rescoring import add_rule_options, show_rescored
 from fsbench.records.grouping import settings_text
 from fsbench.records.record import Record, read_record
+from fsbench.results.atlas.atlas import shipped_atlas
+from fsbench.results.published.at_hand import is_in_atlas, near_runs
 from fsbench.results.rows.row import OBJECTS
+from fsbench.results.sheets.formats import write_sheets
 from fsbench.results.studies.sweep.axes import AXES
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.breakdowns import BREAKDOWNS, SINGLE
@@ -145,6 +148,9 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
         complete=options.format in ("csv", "json"),
     )
     print_block(table.write(options.format, *text_width()))
+    if options.published and options.format == "text":
+        known = [record for record in runs.records if is_in_atlas(record)]
+        print_block(write_sheets("text", near_runs(known, shipped_atlas(), 1), *text_width()))
     if options.format == "text":
         for record in runs.records if options.all else []:
             print_line(f"{record.path}: {', '.join(name for name in FILES if (record.path / name).is_file())}")

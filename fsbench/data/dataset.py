@@ -68,7 +68,7 @@ class SegmentationData(ABC):
     """Base class of data sets of images with label maps; no image is opened before it is needed.
 
     A new data set implements four methods and sets five attributes; the lists of every protocol follow from them
-    (`fsbench.protocols.draws.pair_lists`):
+    (`fsbench.protocols.episode_rules.pair_lists`):
 
     1. `test_classes(fold)`: numbers of the novel classes. 2. `candidates(part)`: names of the images that training or
     test may use. 3. `image_path(name)`: file of an image. 4. `label_map(name)`: its label map.
@@ -255,7 +255,7 @@ class SegmentationData(ABC):
         """Return the (image, class) list that the authors published for a split; None if it must be derived.
 
         Args:
-            split: name of the split, one of `fsbench.protocols.draws.pair_lists.SPLITS`.
+            split: name of the split, one of `fsbench.protocols.episode_rules.pair_lists.SPLITS`.
             fold: fold of the data set.
         """
         return None

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from fsbench.base.errors import SettingsError, known_names
-from fsbench.protocols.draws import fob, hsnet, lists, oslsm, pfenet, streams, vrp
+from fsbench.protocols.episode_rules import fob, hsnet, lists, oslsm, pfenet, streams, vrp
 from fsbench.scores.generalised import AllAndBackgroundIoU, BaseAndNovelIoU
 from fsbench.scores.metric import Metric
 from fsbench.scores.scores import Absent, FBIoU, FBIoUClasses, MeanIoU, MeanIoUByDraw
@@ -36,8 +36,9 @@ class Value:
         sentence: its meaning.
         part: what obeys it, such as a `Lists` or a `DrawRule`, or the function from the word's number to that; None if
             nobody can run it.
-        choice: what fsbench chooses where the word leaves several rules open; then tests cannot be compared by it. ""
-            for a word that says all.
+        choice: what fsbench chooses where the word does not say all; "" for a word that does.
+        is_open: whether the word leaves open which of several rules a program has, so that tests cannot be compared by
+            it.
         also: further parts that the word describes.
         stated: the word by which a test of this word is stated, where it is no word of the atlas; "" for itself.
         phrase: verb and word in plain English, where quoting the word would not do.
@@ -49,6 +50,7 @@ class Value:
     sentence: str
     part: Any = None
     choice: str = ""
+    is_open: bool = False
     also: tuple[Any, ...] = ()
     stated: str = ""
     phrase: str = ""
@@ -67,7 +69,8 @@ class Value:
         if found is None:
             return None
         part = self.part(int(found[1])) if callable(self.part) else self.part
-        return replace(self, word=word, sentence=self.sentence.format(found[1]), part=part)
+        sentence, phrase = self.sentence.format(found[1]), self.phrase.format(found[1])
+        return replace(self, word=word, sentence=sentence, phrase=phrase, part=part)
 
 
 Role = Literal["test", "run", "told", "shown"]
@@ -142,6 +145,8 @@ class Condition:
 
     def phrase(self, word: str) -> str:
         """Return words that follow the name of a program: "gets masks", "counts at 'original'"."""
+        if word in UNKNOWN:
+            return f"does not tell “{self.label}”"
         found = self.value(word)
         return (found.phrase if found else "") or f"{self.verb} '{word}'"
 
@@ -152,7 +157,7 @@ class Condition:
     def is_unsure(self, word: str) -> bool:
         """Return whether a word leaves the condition open, so that tests cannot be compared by it."""
         found = self.value(word)
-        return word in UNKNOWN or bool(found and found.choice)
+        return word in UNKNOWN or bool(found and found.is_open)
 
 
 @dataclass(frozen=True)
@@ -180,13 +185,14 @@ class Score:
 
 
 FSS = Value("FSS", "segment one class, which the query shows")
+IN_CONTEXT = Value("in-context", "as FSS, of a method that is not trained for it")
 FS_CS = Value("FS-CS", "say which of N classes the query shows, which may be none, and segment them")
 TASK = Condition(
     "task", "task", verb="is about", values=(
         FSS, FS_CS,
         Value("CD-FSS", "the same on images of another domain than the training's"),
         Value("GFSS", "segment base and novel classes at once"),
-        Value("in-context", "as FSS, of a method that is not trained for it"),
+        IN_CONTEXT,
         Value("FSS all classes", "segment all classes of an image at once, without base classes"),
         Value("FSS medical", "segment organs in the slices of scans"),
         Value("FSS fixed supports", "segment all images by one set of supports"),
@@ -197,7 +203,8 @@ DATASET = Condition("dataset", "data set", verb="is on")
 
 OWN_LISTS = Value("own", "of the program alone")
 GFSS_LISTS = Value("gfss", "all validation images that show a class are queries, supports come from another list")
-IMAGES_OF_CLASS = Value("pfenet", "images with 2048 pixels of a class of the fold or more", lists.PFENET)
+LISTS_OF_PFENET = Value("pfenet", "images with 2048 pixels of a class of the fold or more", lists.PFENET)
+LISTS_OF_BAM = Value("bam", "as pfenet; in training, images that show a novel class are left out", lists.PFENET)
 IMAGE_LISTS = Condition(
     "image_lists", "image lists",
     "The lists say which images the test asks for, and for which class. BAM's lists leave out training images that "
@@ -205,8 +212,8 @@ IMAGE_LISTS = Condition(
     "goes through the lists", unlined=9, values=(
         Value("hsnet", "pairs of an image and a class with a large enough object", lists.HSNET),
         Value("oslsm", "pairs of an image and a class; on PASCAL those of HSNet", lists.HSNET),
-        IMAGES_OF_CLASS,
-        Value("bam", "as pfenet; in training, images that show a novel class are left out", lists.PFENET),
+        LISTS_OF_PFENET,
+        LISTS_OF_BAM,
         Value("mlc", "images with 2048 pixels of a class of the fold or more; supports are among them, a class below "
               "2048 pixels is drawn again", lists.MLC),
         Value("panet", "training images that show the class", lists.PANET),
@@ -250,6 +257,9 @@ IMAGE_THEN_CLASS = Value("image then class", "query images go through the list, 
                          "image shows; K different supports", pfenet.IMAGE_THEN_CLASS)  # fmt: skip
 DIFFERENT_SUPPORTS = Value(
     "class then image, different supports", "a class is drawn, then an image of it, then different supports"
+)
+CLASS_CYCLE = Value(
+    "class cycle", "the classes take turns, an image of the class is drawn; supports may repeat", hsnet.BY_TURNS
 )
 FIXED_SET = Value("fixed support set", "all queries have the same supports; how these are drawn is not told")
 BY_TRIALS = Value("fixed support set, by trials", "all queries have the same supports, drawn until K of a class are "
@@ -295,8 +305,7 @@ EPISODE_DRAW = Condition(
         Value("class then image, query first", "a class is drawn, then K + 1 of its images, the first of which is the "
               "query", oslsm.QUERY_FIRST),
         DIFFERENT_SUPPORTS,
-        Value("class cycle", "the classes take turns, an image of the class is drawn; supports may repeat",
-              hsnet.BY_TURNS),
+        CLASS_CYCLE,
         Value("class cycle in shuffled order", "the classes come in the order of a shuffling sampler, an image of the "
               "class is drawn; supports may repeat", hsnet.SHUFFLED_TURNS),
         FIXED_SET, BY_TRIALS, BY_SHUFFLING, OF_DATASET,
@@ -332,11 +341,12 @@ SEEDS = Condition(
     "seeds", "seed", "Other seeds draw other episodes. The interval of a figure tells how far that moves it.",
     role="shown", unlined=6, values=(BY_INDEX, NO_SEED), is_free=True,
 )  # fmt: skip
-"""Other seeds are numbers in the forms of `fsbench.protocols.draws.streams.parse_seeds`."""
-SAME_EPISODES = Value("no", "the same command draws the same episodes", (), absent_in="episode_draw")
+"""Other seeds are numbers in the forms of `fsbench.protocols.episode_rules.streams.parse_seeds`."""
+SAME_EPISODES = Value("no", "the same command draws the same episodes", (), phrase="draws the same episodes anywhere",
+                      absent_in="episode_draw")  # fmt: skip
 DEPENDS_ON = Condition(
     "depends_on", "episodes change with", "On a machine where this differs, the same command draws other episodes.",
-    role="run", unlined=25, values=(
+    "draws episodes that change with", "run", unlined=25, values=(
         SAME_EPISODES,
         Value("workers", "the number of loader processes; seeds are set again before the loop", (streams.WORKERS,)),
         Value("workers+network+torch", "the number of loader processes, what the network's initialisation draws, as "
@@ -349,12 +359,22 @@ DEPENDS_ON = Condition(
               (streams.GPUS, streams.BATCH)),
         Value("batch", "the size of a batch", (streams.BATCH,)),
         Value("workers+gpus", "the number of loader processes and of GPUs", (streams.WORKERS, streams.GPUS)),
-        Value("unseeded", "each run draws others", (streams.UNSEEDED,)),
+        Value("unseeded", "each run draws others", (streams.UNSEEDED,), phrase="draws other episodes each time"),
         Value("unseeded+workers", "each run draws others, and the number of loader processes",
               (streams.UNSEEDED, streams.WORKERS)),
     ),
 )  # fmt: skip
-RUNS = Condition("runs", "runs", role="run")
+ONE_RUN = Value("1", "one run", phrase="is one run")
+RUNS = Condition(
+    "runs", "runs", "The best of several runs is higher than their mean, and one run may be either.", "has runs:",
+    "run", values=(
+        ONE_RUN,
+        Value("{}", "{} runs; whether their mean or the best is printed is not told", phrase="is of {} runs"),
+        Value("{} (mean)", "the mean of {} runs", phrase="is the mean of {} runs"),
+        Value("{} (mean and best printed)", "the mean of {} runs, and the best of them",
+              phrase="is the mean and best of {} runs"),
+    ),
+)  # fmt: skip
 NETWORK_SIZE = Condition(
     "network_size", "S, side of the network's input",
     "A larger input shows smaller things. If answers are compared at the input's size, it is the size of the test.",
@@ -371,7 +391,7 @@ GEOMETRY = Condition(
         Value("squash, OpenCV", "stretched to S x S by OpenCV, without antialiasing, so that details alias; masks by "
               "its nearest pixel", "cv2", also=("cv2_linear",)),
         Value("squash", "stretched to S x S, the aspect ratio is lost; by which library is not told", "pil",
-              "images are squashed by PIL, as most programs do"),
+              "images are squashed by PIL, as most programs do", is_open=True),
         Value("letterbox", "the longer side becomes S, both sides are rounded down to multiples of 8, the rest is "
               "padding, which is void", "padded"),
         Value("letterbox, sides rounded", "the longer side becomes S, the other is rounded, the rest is padding",
@@ -379,7 +399,7 @@ GEOMETRY = Condition(
         Value("letterbox, sides rounded down", "the longer side becomes S, the other is rounded down, the rest is "
               "padding"),
         Value("none", "images keep their size", "pil", "methods see squares, and no image at its own size",
-              ("prepared",)),
+              also=("prepared",)),
         Value("collage", "supports and query are parts of one image", "pil",
               "the method lays supports and query side by side"),
     ),
@@ -401,7 +421,8 @@ COMPARED_AT = Condition(
         Value("network input, letterboxed", "at S x S, the truth letterboxed as the image, its padding void",
               Comparison("input", "padded")),
         Value("network input", "at S x S; by which nearest pixel is not told", Comparison("input"),
-              "the truth becomes S x S as masks of supports do", (Comparison("input", "cv2_linear"),)),
+              "the truth becomes S x S as masks of supports do", is_open=True,
+              also=(Comparison("input", "cv2_linear"),)),
         Value("original, square", "at the square of the query's longer side, in which the truth lies at the top left; "
               "the rest is void", Comparison("square")),
         Value("original, height and width", "at the query's own size: thin and small objects count as they are",
@@ -412,7 +433,7 @@ COMPARED_AT = Condition(
               "of {}: padding is background, the aspect ratio is lost",
               lambda side: Comparison("original", frame=side)),
         Value("original", "at the query's own size; whether as a square is not told", Comparison("original"),
-              "sizes are the query's height and width"),
+              "sizes are the query's height and width", is_open=True),
         Value("answer size", "at the size of the network's answer", Comparison("input", "pil"),
               "an answer has the size of the method's input"),
         Value("fixed {}", "at {0} x {0}, whatever S is: the truth is the same for all methods",
@@ -493,7 +514,7 @@ KSHOT = Condition(
         Value("1-shot only", "the program takes one shot"),
     ),
 )  # fmt: skip
-UNTRAINED = Value("none", "nothing is trained", absent_in="program")
+NO_CHECKPOINT = Value("none", "nothing is trained", absent_in="program")
 LAST_CHECKPOINT = Value("last", "the last of a training")
 BEST_ON_TEST = Value("best on test fold", "the best of a training by its score on the novel classes of the test")
 BEST_ON_BASE = Value("best on base classes", "the best by its score on base classes")
@@ -509,7 +530,7 @@ CHECKPOINT = Condition(
         Value("best on the supports", "the best by its score on the supports of the test"),
         LAST_CHECKPOINT,
         Value("one model for all folds", "one network, trained elsewhere, serves all folds"),
-        UNTRAINED,
+        NO_CHECKPOINT,
     ),
 )  # fmt: skip
 SUPPORT_ANNOTATION = Condition(

@@ -19,7 +19,7 @@ from fsbench.protocols.counting import ImageCounting, PixelCounting
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.further import further_draws, with_draws
 from fsbench.protocols.draws.pair_draw import PairDraw
-from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.episode_rules.pools import Pool
 from fsbench.protocols.view import View
 from fsbench.protocols.words import Choice
 from fsbench.scores.metric import Metric, Sum

@@ -11,6 +11,7 @@ from fsbench.base.errors import DataError, SettingsError, did_you_mean, known_na
 from fsbench.base.plugins import package_files
 from fsbench.protocols.conditions import (
     ATLAS_NAMES,
+    BY_INDEX,
     COMPARED_AT,
     DATASET,
     DEPENDS_ON,
@@ -20,7 +21,7 @@ from fsbench.protocols.conditions import (
     FS_CS,
     GEOMETRY,
     IMAGE_LISTS,
-    IMAGES_OF_CLASS,
+    LISTS_OF_PFENET,
     METRIC,
     MIN_OBJECT,
     OWN_LISTS,
@@ -32,7 +33,7 @@ from fsbench.protocols.conditions import (
 )
 from fsbench.protocols.counting import PixelCounting
 from fsbench.protocols.draws.listed import FREE_SETTINGS, Listed
-from fsbench.protocols.draws.streams import NETWORK, NumpyInWorkers, parse_seeds
+from fsbench.protocols.episode_rules.streams import NETWORK, NumpyInWorkers, Seeds, parse_seeds
 from fsbench.protocols.programs import FOLDER, PROGRAMS, Program, PublishedTest, read_programs, slug
 from fsbench.protocols.protocol import Protocol, Published, Words
 from fsbench.protocols.reading import ATLAS as PREFIX
@@ -112,6 +113,7 @@ def protocol_of_test(name: str) -> Protocol:
     return compose(program.test, _read_settings(name, settings))
 
 
+@cache
 def _reason(key: str) -> str | None:
     try:
         protocol_of_test(PREFIX + key)
@@ -163,10 +165,10 @@ def _composed(test: PublishedTest, settings: Mapping[str, Any]) -> Protocol:
     words = dict(test.conditions)
     in_spirit: list[str] = []
     if words[IMAGE_LISTS.key] == OWN_LISTS.word and words[DATASET.key] == ATLAS_NAMES["isaid"]:
-        words[IMAGE_LISTS.key] = IMAGES_OF_CLASS.word
+        words[IMAGE_LISTS.key] = LISTS_OF_PFENET.word
         in_spirit.append("its lists are its own; here they are by PFENet's rule")
     lists, _, drawn, number, depends = (one.obeyed(words[one.key]) for one in _OF_DRAW)
-    seeds = parse_seeds(test.seeds)
+    seeds = Seeds(()) if test.seeds == BY_INDEX.word else parse_seeds(test.seeds)
     if seeds is None:
         raise SettingsError(f"{SEEDS.key} is '{test.seeds}', which is no form of seeds")
     hangs_on = [name for one in depends.part for name in one.settings]

@@ -24,7 +24,7 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading import distributed as shares_module
 from fsbench.datamodules.loading.distributed import ContiguousDistributedSampler
 from fsbench.datamodules.loading.items import LoadingConfig, load_episode
-from fsbench.protocols.draws.vrp import training_steps
+from fsbench.protocols.episode_rules.vrp import training_steps
 from fsbench.protocols.test import Test
 from fsbench.protocols.view import View
 from tests.data_modules import episodic

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+from fsbench.protocols.rows import row_names
+
 import fsbench
 from fsbench.base.errors import FsbenchError
 from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
 from fsbench.datamodules.datasets.demo import Demo
 from fsbench.protocols.reading import manifest_fault
-from fsbench.protocols.rows import row_names
 from fsbench.runner.config import tests as opening
 from fsbench.runner.config.registry import task_of
 

@@ -14,7 +14,7 @@ from fsbench.data.dataset import VOID, Pair, PairList, pairs_sha256
 from fsbench.data.episodes.episode import Episode
 from fsbench.datamodules.lists.official import checksums
 from fsbench.protocols.draws.by_word import one_stream
-from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.episode_rules.pools import Pool
 from fsbench.protocols.reading import load_protocol
 from fsbench.scores.answers import count
 from fsbench.scores.confusion import background_intersection_union, fb_iou, intersection_union, mean_iou

@@ -25,7 +25,7 @@ from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.datamodules.options import EpisodicTest
-from fsbench.protocols.draws.hsnet import draw_episode
+from fsbench.protocols.episode_rules.hsnet import draw_episode
 from fsbench.protocols.view import View
 
 BLOCK = 10

@@ -27,9 +27,9 @@ from fsbench.datamodules.lists.pfenet import find_image_list
 from fsbench.protocols.draws.boxes import SMALLEST_SUPPORT, Box, BoxPools, BoxTest
 from fsbench.protocols.draws.fscs import AugmentedSettings
 from fsbench.protocols.draws.gfss import ValidationImages, lines_sha256
-from fsbench.protocols.draws.image_lists import ImageLists, ReleasedImages
 from fsbench.protocols.draws.large_objects import LargeObjectImages, LargeObjectTest
 from fsbench.protocols.draws.presence import KnownAbsence
+from fsbench.protocols.episode_rules.image_lists import ImageLists, ReleasedImages
 
 FOLDER = IMAGE_FOLDER["val"]
 """Folder of the tests' images."""

@@ -1,1 +1,1 @@
-"""Draws: one file a family of official lists, with the source of its order."""
+"""Draws: how a protocol makes the list of its episodes, one file a family, with the source of its order."""

@@ -14,9 +14,9 @@ from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import ANY_OBJECT, GFSS_LISTS, IMAGE_THEN_CLASS, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.gfss import BaseAndNovel
-from fsbench.protocols.draws.pfenet import pfenet_supports
-from fsbench.protocols.draws.pools import Pool, TooFewImages, too_few_images
-from fsbench.protocols.draws.streams import Streams
+from fsbench.protocols.episode_rules.pfenet import pfenet_supports
+from fsbench.protocols.episode_rules.pools import Pool, TooFewImages, too_few_images
+from fsbench.protocols.episode_rules.streams import Streams
 from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
 
 

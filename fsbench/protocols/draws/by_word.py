@@ -6,11 +6,11 @@ from fsbench.base.errors import SettingsError
 from fsbench.base.plugins import plug_in_part
 from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.conditions import EPISODE_DRAW, IMAGE_LISTS, MIN_OBJECT
-from fsbench.protocols.draws.image_lists import LEAST
-from fsbench.protocols.draws.lists import PFENET, Lists
-from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.rules import DrawRule, EpisodeSource
-from fsbench.protocols.draws.streams import Streams
+from fsbench.protocols.episode_rules.image_lists import LEAST
+from fsbench.protocols.episode_rules.lists import PFENET, Lists
+from fsbench.protocols.episode_rules.pools import Pool
+from fsbench.protocols.episode_rules.rules import DrawRule, EpisodeSource
+from fsbench.protocols.episode_rules.streams import Streams
 
 
 def draw_rule(word: str) -> DrawRule:

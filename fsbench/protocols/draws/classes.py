@@ -21,7 +21,7 @@ from fsbench.data.list_substitutes import print_once
 from fsbench.protocols.conditions import EPISODE_DRAW, EPISODES, SEEDS
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import SupportRedraw, draw_distinct
-from fsbench.protocols.draws.pools import lower_shots
+from fsbench.protocols.episode_rules.pools import lower_shots
 from fsbench.protocols.words import OTHERS, Choice
 
 OFFICIAL_CLASS_SIZE = 50

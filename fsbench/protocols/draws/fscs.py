@@ -10,8 +10,8 @@ from fsbench.data.dataset import VOID, PairList, QuerySampling, SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.further import redraw_copies_in
-from fsbench.protocols.draws.hsnet import draw_episode
-from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.episode_rules.hsnet import draw_episode
+from fsbench.protocols.episode_rules.pools import Pool
 from fsbench.protocols.provider import Provider
 
 AUGMENTED = ("partially_augmented", "fully_augmented")

@@ -17,7 +17,7 @@ from fsbench.data.copies import Likeness, likeness
 from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
-from fsbench.protocols.draws.pools import Pool, TooFewImages
+from fsbench.protocols.episode_rules.pools import Pool, TooFewImages
 
 Item = TypeVar("Item")
 

@@ -28,8 +28,8 @@ from fsbench.protocols.conditions import (
 )
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
 from fsbench.protocols.draws.further import queries_apart
-from fsbench.protocols.draws.image_lists import ImageLists
-from fsbench.protocols.draws.pools import LEAVE_OUT
+from fsbench.protocols.episode_rules.image_lists import ImageLists
+from fsbench.protocols.episode_rules.pools import LEAVE_OUT
 from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
 

@@ -18,8 +18,8 @@ from fsbench.data.dataset import SegmentationData
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import OfficialEpisodes
-from fsbench.protocols.draws.hsnet import draw
-from fsbench.protocols.draws.pools import TooFewImages, lower_shots
+from fsbench.protocols.episode_rules.hsnet import draw
+from fsbench.protocols.episode_rules.pools import TooFewImages, lower_shots
 from fsbench.protocols.provider import Provider
 
 PATIENCE = 1000

@@ -18,7 +18,7 @@ from fsbench.data.episodes.manifest import Header, Manifest
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.conditions import DIFFERENT_SUPPORTS, OBJECTS_ALONE, OWN_LISTS, ListsAndDraw
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
-from fsbench.protocols.draws.pools import LEAVE_OUT, TooFewImages
+from fsbench.protocols.episode_rules.pools import LEAVE_OUT, TooFewImages
 from fsbench.protocols.provider import Provider
 
 

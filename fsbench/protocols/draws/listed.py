@@ -24,18 +24,19 @@ from fsbench.protocols.conditions import (
     SAME_EPISODES,
     ListsAndDraw,
 )
-from fsbench.protocols.draws import by_word, hsnet
+from fsbench.protocols.draws import by_word
 from fsbench.protocols.draws.draw import Count, Draw, OfficialEpisodes
 from fsbench.protocols.draws.fscs import AUGMENTED, augmented_episodes, size_pool
 from fsbench.protocols.draws.further import official_supports
 from fsbench.protocols.draws.incontext import EachPairOnce, OwnEpisodes, own_episodes
-from fsbench.protocols.draws.lists import Lists
 from fsbench.protocols.draws.pair_draw import PairDraw
-from fsbench.protocols.draws.pair_lists import pair_list
-from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.rules import DrawRule, EpisodeSource
 from fsbench.protocols.draws.segic import LOADERS_BEFORE, ProgramEpisodes, process_episodes, process_streams
-from fsbench.protocols.draws.streams import GPUS, WORKERS, NumpyInWorkers, Streams
+from fsbench.protocols.episode_rules import hsnet
+from fsbench.protocols.episode_rules.lists import Lists
+from fsbench.protocols.episode_rules.pair_lists import pair_list
+from fsbench.protocols.episode_rules.pools import Pool
+from fsbench.protocols.episode_rules.rules import DrawRule, EpisodeSource
+from fsbench.protocols.episode_rules.streams import GPUS, WORKERS, NumpyInWorkers, Streams
 from fsbench.protocols.words import OTHERS, Choice, value_on, words_by_dataset
 
 FREE_SETTINGS = ("workers", "gpus", "batch", "run", "network_words", "base_seeds", "numpy_in_workers")
@@ -378,7 +379,7 @@ class Listed(PairDraw):
         names = ("run", "batch", "network_words", "base_seeds", "numpy_in_workers")
         other = next((name for name in names if getattr(self, name) != usual[name]), None)
         if other is not None or DEPENDS_ON.obeyed(self.depends_on).part != (WORKERS, GPUS):
-            name = other or "depends_on"
+            name = other or DEPENDS_ON.key
             raise SettingsError(
                 f"{name} is {getattr(self, name)!r}, which does not go with processes that draw by themselves; "
                 "expected depends_on workers+gpus, and nothing else that episodes hang on"

@@ -13,8 +13,8 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
-from fsbench.protocols.draws.pair_lists import base_validation_pairs, filtered_list, pair_list
-from fsbench.protocols.draws.pools import Pool, TooFewImages, ordinary_pool, too_few_images
+from fsbench.protocols.episode_rules.pair_lists import base_validation_pairs, filtered_list, pair_list
+from fsbench.protocols.episode_rules.pools import Pool, TooFewImages, ordinary_pool, too_few_images
 
 
 @dataclass(frozen=True)

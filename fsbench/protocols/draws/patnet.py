@@ -10,9 +10,9 @@ from itertools import islice
 import numpy as np
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws.hsnet import draw_episode, hsnet_episode
-from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.streams import loader_seeds, torch_permutation
+from fsbench.protocols.episode_rules.hsnet import draw_episode, hsnet_episode
+from fsbench.protocols.episode_rules.pools import Pool
+from fsbench.protocols.episode_rules.streams import loader_seeds, torch_permutation
 
 
 def epoch_seed(epoch: int, seed: int) -> int:

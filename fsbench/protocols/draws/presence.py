@@ -23,7 +23,7 @@ from fsbench.data.episodes.task import Classes, Task
 from fsbench.protocols.draws.draw import Draw
 from fsbench.protocols.draws.further import SupportRedraw
 from fsbench.protocols.draws.pair_draw import PairDraw
-from fsbench.protocols.draws.pools import LEAVE_OUT, Pool, lower_shots
+from fsbench.protocols.episode_rules.pools import LEAVE_OUT, Pool, lower_shots
 from fsbench.protocols.provider import Provider
 from fsbench.protocols.words import Choice
 

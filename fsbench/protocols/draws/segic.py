@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import count, islice
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws.hsnet import draw_query, repeated_supports
 from fsbench.protocols.draws.incontext import OwnEpisodes
-from fsbench.protocols.draws.pools import Pool, TooFewImages
-from fsbench.protocols.draws.rules import one_way
-from fsbench.protocols.draws.streams import Generators, loader_seeds
+from fsbench.protocols.episode_rules.hsnet import draw_query, repeated_supports
+from fsbench.protocols.episode_rules.pools import Pool, TooFewImages
+from fsbench.protocols.episode_rules.rules import one_way
+from fsbench.protocols.episode_rules.streams import Generators, loader_seeds
 
 LOADERS_BEFORE = {"fss1000": 4}
 """Loaders that the program makes before that of a data set without folds: those of COCO-20i."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from fsbench.data.volumes import VolumeData, slice_name
-from fsbench.protocols.draws.pools import Pool
 from fsbench.protocols.draws.whole_images import BACKGROUND
+from fsbench.protocols.episode_rules.pools import Pool
 
 
 def superpixel_pool(data: VolumeData) -> Pool:

@@ -16,9 +16,9 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.manifest import Manifest
 from fsbench.data.episodes.task import Task
 from fsbench.protocols.draws.draw import Draw, OfficialEpisodes
-from fsbench.protocols.draws.image_lists import ImageLists
-from fsbench.protocols.draws.pair_lists import without_other_classes
-from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.episode_rules.image_lists import ImageLists
+from fsbench.protocols.episode_rules.pair_lists import without_other_classes
+from fsbench.protocols.episode_rules.pools import Pool
 
 BACKGROUND = 0
 """Stands for a class where an image is listed as a whole."""

@@ -18,6 +18,7 @@ from fsbench.protocols.conditions import (
     IMAGE_LISTS,
     METRIC,
     NOT_FOUND,
+    NOT_STATED,
     VOID,
 )
 from fsbench.protocols.programs import FOLDER, PROGRAMS, Program, check_word, read_programs, slug
@@ -28,8 +29,11 @@ TEST = (*(key for key, one in CONDITIONS.items() if one.role == "test"), CHECKPO
 TOLD = tuple(key for key, one in CONDITIONS.items() if one.role == "told")
 """Conditions of the method and not of its test: which labels it was given. Figures that differ in one of them are never
 ranked together."""
-IMAGES = tuple(one.key for one in (DATASET, IMAGE_LISTS, EPISODE_DRAW, EPISODES, VOID, COMPARED_AT, METRIC))
-"""Conditions on which it hangs how far other images move a score; where they are alike, one test tells of the other."""
+BUT = tuple(key for key, one in CONDITIONS.items() if one.role == "run")
+"""Conditions that leave one test what it is, and are said with its figures."""
+IMAGES = tuple(one.key for one in (DATASET, IMAGE_LISTS, EPISODE_DRAW, VOID, COMPARED_AT, METRIC, EPISODES))
+"""Conditions on which it hangs how far other images move a score; where they are alike, one test tells of the other. A
+trial has only another last one."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,27 @@ class Rank:
 
 @dataclass(frozen=True)
 class Spread:
-    """How much a score changes with the test images: half the width of the 95 % interval of a run, in points."""
+    """How much a score changes with the test images: half the width of the 95 % interval of a run, in points.
+
+    A trial is a run with other numbers of episodes than the test has.
+    """
 
     half: float
     entry: Entry
     reported: Reported
+    is_trial: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run is of all folds and all episodes."""
+        return self.reported.figure.is_whole and not self.is_trial
+
+    @property
+    def roughness(self) -> tuple[bool, int, bool, float]:
+        """Key that is least for the run that tells most: the widest of the whole ones, or the largest trial."""
+        number = self.entry.conditions[IMAGES[-1]].removeprefix("all ")
+        episodes = int(number) if self.is_trial and number.isdecimal() else 0
+        return self.is_trial, -episodes, not self.reported.figure.is_whole, -self.half
 
     @property
     def of_difference(self) -> float:
@@ -176,7 +196,7 @@ class Group:
         for (cell, _), values in beside.items():
             methods = {entry.program.method if entry.program else entry.method for _, entry in values}
             spread = atlas.spread(self.conditions, cell) if len(methods) > 1 else None
-            for value, entry in values if spread is not None and spread.reported.figure.is_whole else ():
+            for value, entry in values if spread is not None and spread.is_whole else ():
                 assert spread is not None
                 higher = sum(other - value > spread.of_difference for other, _ in values)
                 lower = sum(value - other > spread.of_difference for other, _ in values)
@@ -220,22 +240,25 @@ class Atlas:
     def spread(self, conditions: Mapping[str, str], cell: tuple[str, str, str]) -> Spread | None:
         """Return how much a score changes with the test images (half an interval, in points), from runs of this suite.
 
-        The runs are of the same test. The widest interval of runs of all folds is taken, or if there are none that of
-        runs of single folds. None if this suite has no run of the test.
+        The runs are of the same test. The widest interval of whole runs is taken; if there are none, of trials that of
+        most episodes, or of single folds. None if this suite has no run of the test.
 
         Args:
             conditions: {condition: value} of the test.
             cell: (way, shot, metric) of the score.
         """
         found = [
-            Spread(one.half, entry, one)
-            for entry in self.entries
-            if entry.ours and all(is_alike(entry.conditions[name], conditions[name], name) for name in IMAGES)
+            Spread(one.half, entry, one, not is_alike(entry.conditions[IMAGES[-1]], conditions[IMAGES[-1]], IMAGES[-1]))
+            for entry in self.runs(conditions)
             for one in entry.figures
             if one.half is not None and (one.figure.way, one.figure.shot, one.figure.metric) == cell
         ]
-        whole = [spread for spread in found if spread.reported.figure.is_whole]
-        return max(whole or found, key=lambda spread: spread.half, default=None)
+        return min(found, key=lambda each: each.roughness, default=None)
+
+    def runs(self, conditions: Mapping[str, str]) -> list[Entry]:
+        """Return the runs of this suite, trials too, on the images of a published test with these conditions."""
+        runs = [entry for entry in self.entries if entry.ours]
+        return [run for run in runs if all(is_alike(run.conditions[key], conditions[key], key) for key in IMAGES[:-1])]
 
     def entry(self, name: str) -> Entry | None:
         """Return the entry with the id `name`; None if there is none."""
@@ -255,8 +278,8 @@ def differences(one: Entry, other: Entry) -> list[tuple[str, str, str]]:
 
 
 def is_alike(ours: str, theirs: str, name: str) -> bool:
-    """Return whether a run's value of the condition `name` equals a published one; fsbench's image lists match any."""
-    return ours == theirs or (name == IMAGE_LISTS.key and IMAGE_LISTS.value(ours) is None)
+    """Return whether a run's value of the condition `name` may be a published one; fsbench's image lists match any."""
+    return ours in (theirs, NOT_STATED) or (name == IMAGE_LISTS.key and IMAGE_LISTS.value(ours) is None)
 
 
 def _sorted(entries: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -1,155 +1,138 @@
 """How far other images move a score of a published test, in sentences: by runs at hand, or by what is published."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
-from statistics import stdev
 
-from fsbench.protocols.conditions import ATLAS_NAMES
+from fsbench.protocols.conditions import ATLAS_NAMES, IMAGE_LISTS
 from fsbench.protocols.programs import FOLDER, read_rows
-from fsbench.protocols.published_tests import is_runnable
+from fsbench.protocols.published_tests import is_runnable, why_not_run
 from fsbench.protocols.reading import ATLAS, load_protocol
 from fsbench.results.atlas.atlas import IMAGES, Atlas, Entry, is_alike
 from fsbench.results.atlas.figures import COLUMNS
+from fsbench.results.atlas.pairs import Pair
 
 WITHIN = "The difference is no more than other images may explain."
 BEYOND = "The difference is more than other images explain."
 FOLDS = {"PASCAL-5i": 4, "COCO-20i": 4, "iSAID-5i": 3}
 """Folds of the data sets that have several, by their names in the atlas."""
 EPISODES_A_MINUTE = 200
-"""Episodes that `prototype` answers with efficientnet_lite0 on two cores of a CPU."""
+"""Episodes of one shot that `prototype` answers with efficientnet_lite0 on two cores of a CPU."""
 _SEEDS = re.compile(r".*\bseeds ([\d,]+): std")
 
 Cell = tuple[str, str, str]
 """Ways, shots and score of a figure."""
 
 
-def known_moves(atlas: Atlas, entry: Entry, cell: Cell, difference: float | None = None) -> list[str]:
-    """Return sentences on how much a score changes with the test images, or which command measures that.
+@dataclass(frozen=True)
+class Moves:
+    """How far other images move a score of a published test.
+
+    Attributes:
+        known: sentences on what runs at hand tell, or papers on other seeds.
+        limit: points beyond which other images do not explain a difference of two scores; None without a run.
+        is_whole: whether the run is of all folds and episodes, so that a smaller difference may be chance.
+        measure: the command that tells more, or why there is none.
+    """
+
+    known: tuple[str, ...]
+    limit: float | None
+    is_whole: bool
+    measure: tuple[str, ...]
+
+    def lines(self, difference: float) -> list[str]:
+        """Return the sentences about a difference of two scores, in points."""
+        beyond = self.limit is not None and abs(difference) > self.limit
+        return [*self.known, *([BEYOND] if beyond else [WITHIN] if self.is_whole else self.measure)]
+
+
+def pair_moves(atlas: Atlas, pair: Pair) -> list[str]:
+    """Return sentences on how far other images move the compared scores of two tests, by a run of one of the tests."""
+    both = [(each, known_moves(atlas, own, each.cell)) for each in pair.figures for own in (pair.one, pair.other)]
+    figures, moves = next((each for each in both if each[1].limit is not None), both[0])
+    return moves.lines(float(figures.difference))
+
+
+def known_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Moves:
+    """Return how far other images move a score on an entry's test.
 
     Args:
         atlas: published scores, with the user's own runs among the entries.
         entry: the published method whose test is meant.
         cell: (way, shot, metric) of the score.
-        difference: difference of two published scores in points, to compare with the change by other images; None for
-            no comparison.
     """
-    spread = atlas.spread(entry.conditions, cell)
+    spread, test = atlas.spread(entry.conditions, cell), f"{entry.method}'s test on {entry.dataset}"
     if spread is None:
-        return [*published_moves(atlas, entry, cell), *_unknown(entry, cell)]
-    figure = spread.reported.figure
-    fold = "" if figure.is_whole else f", fold {figure.fold} alone"
-    lists = spread.entry.conditions["image_lists"]
-    own = "" if lists == entry.conditions["image_lists"] else f", image lists: {lists}"
-    found = [
-        f"Other images move a score of this test by ±{spread.half:.1f}, and the difference of two scores by up to "
-        f"±{spread.of_difference:.1f} (95 %; {spread.entry.method}{fold}{own}, {figure.source.partition(': ')[0]})."
-    ]
-    if not figure.is_whole:
-        return [*found, "The mean over all folds moves less."]
-    if difference is not None:
-        found.append(WITHIN if abs(difference) <= spread.of_difference else BEYOND)
-    return found
+        runs = ", ".join(dict.fromkeys(run.method for run in atlas.runs(entry.conditions)))
+        why = f": {runs} has no interval of this score" if runs else ""
+        unknown = f"No run here tells how far other images move a score of {test}{why}."
+        return Moves((*_seed_studies(atlas, entry, cell), unknown), None, False, _measuring(entry, cell))
+    figure, episodes = spread.reported.figure, IMAGES[-1]
+    words = [spread.entry.method, "all folds" if figure.is_whole else f"fold {figure.fold} alone"]
+    if spread.is_trial:
+        words.append(f"{spread.entry.conditions[episodes]} episodes a fold instead of {entry.conditions[episodes]}")
+    if (lists := spread.entry.conditions[IMAGE_LISTS.key]) != entry.conditions[IMAGE_LISTS.key]:
+        words.append(f"image lists: {lists}")
+    said = (
+        f"Other images move a score of {test} by ±{spread.half:.1f}, and the difference of two scores by up to "
+        f"±{spread.of_difference:.1f} (95 %; {'; '.join(words)}; {figure.source.partition(': ')[2]})."
+    )
+    if spread.is_whole:
+        return Moves((said,), spread.of_difference, True, ())
+    rough = "That is rough, and the whole test moves less."
+    return Moves((said, rough), spread.of_difference, False, _measuring(entry, cell))
 
 
-def published_moves(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
-    """Yield sentences on how far a published score varies on an entry's test: over test seeds, and over folds."""
-    test = (entry.dataset, cell, entry.conditions["image_lists"])
-    for study in seed_studies():
-        if (study.dataset, study.cell, study.image_lists(atlas)) == test:
+def _seed_studies(atlas: Atlas, entry: Entry, cell: Cell) -> Iterator[str]:
+    """Yield sentences on how far test seeds move a score of an entry's test, as papers print it."""
+    lists = {(each.method, each.dataset): each.conditions[IMAGE_LISTS.key] for each in atlas.programs}
+    for row, seeds in _seed_rows():
+        same = (row["dataset"], row["way"], row["shot"], row["metric"]) == (entry.dataset, *cell)
+        if same and lists.get((row["method"], row["dataset"])) == entry.conditions[IMAGE_LISTS.key]:
             yield (
-                f"Other episodes of the same images: {study.method}'s score has a standard deviation of {study.std:g} "
-                f"over the seeds {study.seeds} ({study.source})."
+                f"Other episodes of the same images: {row['method']}'s score has a standard deviation of "
+                f"{float(row['value']):g} over the seeds {seeds} ({row['source']})."
             )
-    own = [one.figure for one in entry.figures if (one.figure.way, one.figure.shot, one.figure.metric) == cell]
-    for source in dict.fromkeys(one.source for one in own):  # that of the shown figure first
-        folds = sorted((one for one in own if one.fold.isdecimal() and one.source == source), key=lambda one: one.value)
-        if len(folds) > 2:
-            yield (
-                f"Between classes, which is not the error of a score: folds of {entry.method} ({entry.backbone}) lie "
-                f"from {folds[0].printed} to {folds[-1].printed}, with a standard deviation of "
-                f"{stdev(one.value for one in folds):.1f} ({source})."
-            )
-            return
-
-
-@dataclass(frozen=True)
-class SeedStudy:
-    """Published standard deviation of one network's score over random seeds of the test."""
-
-    method: str
-    dataset: str
-    cell: Cell
-    seeds: str
-    std: float
-    source: str
-
-    def image_lists(self, atlas: Atlas) -> str:
-        """Return the image lists that the study's evaluation program uses; "" if unknown."""
-        own = (one for one in atlas.programs if (one.method, one.dataset) == (self.method, self.dataset))
-        return next((program.test.image_lists for program in own), "")
 
 
 @cache
-def seed_studies() -> tuple[SeedStudy, ...]:
-    """Return the published studies of test seeds, for means over all folds."""
+def _seed_rows() -> tuple[tuple[Mapping[str, str], str], ...]:
+    """Return (row of a csv file, seeds) of each published standard deviation over test seeds of a mean over folds."""
     return tuple(
-        SeedStudy(
-            row["method"], row["dataset"], (row["way"], row["shot"], row["metric"]), found[1], float(row["value"]),
-            row["source"],
-        )
+        (row, found[1])
         for path in sorted(FOLDER.parent.glob("*.csv"))
         for _, row in read_rows(path, COLUMNS, optional="fold")
         if (found := _SEEDS.fullmatch(row["setting"])) and row["fold"] == "mean"
-    )  # fmt: skip
-
-
-def _unknown(entry: Entry, cell: Cell) -> Iterator[str]:
-    """Say that nobody here knows how far other images move a score, and which command tells."""
-    words = "It is not known here how far other images move a score of this test"
-    command = tell_command(entry, cell)
-    if command is None:
-        yield f"{words}."
-        return
-    yield f"{words}. This command tells in about {minutes(entry)} minutes on a CPU:"
-    yield f"  {command}"
-
-
-def minutes(entry: Entry) -> int:
-    """Return about how many minutes the command of `tell_command` for this entry takes."""
-    number = re.search(r"\d+", entry.conditions["episodes_per_fold"])
-    return ceil(_folds(entry) * int(number[0] if number else 1000) / EPISODES_A_MINUTE)
-
-
-def tell_command(entry: Entry, cell: Cell) -> str | None:
-    """Return a command that runs a training-free method on an entry's test, to measure how much scores change.
-
-    The method's scores on other images of the test show by how much a score changes.
-
-    Returns:
-        The command line; None if fsbench cannot run the test, or if it is unknown whether a run would use the same
-        images.
-    """
-    dataset = _dataset(entry)
-    if entry.program is None or dataset is None or not is_runnable(entry.program.id):
-        return None
-    own = load_protocol(f"{ATLAS}{entry.program.id}").conditions(dataset)
-    if not all(is_alike(str(own[name]), entry.conditions[name], name) for name in IMAGES if name != "dataset"):
-        return None
-    shot = f" --shot {cell[1]}" if cell[1].isdecimal() and cell[1] != "1" else ""
-    folds = ",".join(map(str, range(_folds(entry))))
-    return (
-        f"fsbench bench --method prototype --backbone efficientnet_lite0 --dataset {dataset} --fold {folds}{shot} "
-        f"--protocol atlas:{entry.program.id}"
     )
 
 
-def _dataset(entry: Entry) -> str | None:
-    """Return our name of an entry's data set; None if the suite has no such data."""
-    return next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), None)
+def _measuring(entry: Entry, cell: Cell) -> tuple[str, ...]:
+    options = run_options(entry, cell)
+    if options is None:
+        why = why_not_run().get(entry.program.test.key) if entry.program else None
+        return (f"No run can tell: {why or 'its program is not known, or fsbench lacks its data'}.",)
+    number = re.search(r"\d+", entry.conditions[IMAGES[-1]])
+    episodes = FOLDS.get(entry.dataset, 1) * int(number[0] if number else 1000)
+    minutes = episodes * (1 + int(cell[1] if cell[1].isdecimal() else 1)) / 2 / EPISODES_A_MINUTE
+    time = f"{minutes / 60:.0f} hours" if minutes > 90 else f"{ceil(minutes)} minutes"
+    command = f"  fsbench bench --method prototype --backbone efficientnet_lite0 {options[0]}"
+    return f"This command measures it in about {time} on a CPU:", command
 
 
-def _folds(entry: Entry) -> int:
-    return FOLDS.get(entry.dataset, 1)
+def run_options(entry: Entry, cell: Cell) -> tuple[str, str] | None:
+    """Return what follows `fsbench bench` and `fsbench kit` to run an entry's test, with all folds and one fold.
+
+    None if fsbench cannot run the test, or would run it under other conditions.
+    """
+    dataset = next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), None)
+    if entry.program is None or dataset is None or not is_runnable(entry.program.id):
+        return None
+    protocol = f"{ATLAS}{entry.program.test.key}"
+    own = load_protocol(protocol).conditions(dataset)
+    if not all(is_alike(own[name], entry.conditions[name], name) for name in IMAGES if name in own):
+        return None
+    sizes = [f"--{name} {word}" for name, word in zip(("way", "shot"), cell, strict=False) if word.isdecimal()]
+    test, folds = " ".join([*sizes, f"--protocol {protocol}"]), ",".join(map(str, range(FOLDS.get(entry.dataset, 1))))
+    return f"--dataset {dataset} --fold {folds} {test}", f"{dataset} --fold 0 {test} --out kit"

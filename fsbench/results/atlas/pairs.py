@@ -1,251 +1,241 @@
-"""Two published tests side by side: whether their figures compare, in one sentence, and in which words they differ."""
+"""Two published tests side by side: which figures of two methods are compared, and whether one test made both."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
+from typing import NamedTuple
 
 from fsbench.base.errors import SettingsError, did_you_mean
-from fsbench.protocols.conditions import CONDITIONS, LABELS
+from fsbench.protocols.conditions import CONDITIONS, DEPENDS_ON, LABELS, SAME_EPISODES
 from fsbench.protocols.programs import slug
-from fsbench.results.atlas.atlas import TOLD, Atlas, Entry, Reported, differences
+from fsbench.results.atlas.atlas import BUT, TEST, TOLD, Atlas, Entry
+from fsbench.results.atlas.figures import Figure
 
+ONE, ONE_BUT, OTHER, NOT_KNOWN = "one test", "one test but", "other tests", "not known"
+"""Verdicts on two figures."""
 NAMED = 3
-"""Conditions that the sentence names; the table has all."""
-
-
-@dataclass(frozen=True)
-class FigurePair:
-    """Published scores of two methods for the same way, shot and metric.
-
-    Attributes:
-        way, shot, metric: number of ways and of shots, and name of the metric, that the two scores have in common.
-        one, other: score of the first and of the second method, each as (entry, published score).
-    """
-
-    way: str
-    shot: str
-    metric: str
-    one: tuple[Entry, Reported]
-    other: tuple[Entry, Reported]
-
-    @property
-    def difference(self) -> float:
-        """Second published score minus the first, in points, rounded to the digits of the more precise one."""
-        return round(self.other[1].figure.value - self.one[1].figure.value, self._digits)
-
-    @property
-    def gap(self) -> str:
-        """Size of the difference as text, with as many decimals as the more precise of the two scores."""
-        return f"{abs(self.difference):.{self._digits}f}"
-
-    @property
-    def _digits(self) -> int:
-        return max(len(each.figure.printed.partition(".")[2]) for _, each in (self.one, self.other))
-
-    @property
-    def sentence(self) -> str:
-        """Both published scores, and which is higher by how much, in a sentence."""
-        names = [entry.method for entry, _ in (self.one, self.other)]
-        backbones = [entry.backbone for entry, _ in (self.one, self.other)]
-        same = backbones[0] == backbones[1]
-        figures = [
-            f"{name}{'' if same else f' ({backbone})'} {each.figure.printed}"
-            for name, backbone, (_, each) in zip(names, backbones, (self.one, self.other), strict=True)
-        ]
-        way = f"{self.way}-way " if self.way.isdecimal() else ""
-        head = ", ".join([f"{way}{self.shot}-shot {self.metric}", *backbones[:1] * same])
-        verdict = f"{names[self.difference > 0]} is {self.gap} higher" if self.difference else "they are equal"
-        return f"{head}: {' and '.join(figures)}; {verdict}"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Published tests of two methods, and what differs between them.
-
-    Attributes:
-        one, other: the first and the second method, each with its published test.
-        elsewhere: names of other data sets on which both methods have published scores.
-        figures: scores of both methods in one metric (mIoU if both have it), for each way and shot that both have; with
-            the same backbone if they share one.
-    """
-
-    one: Entry
-    other: Entry
-    elsewhere: tuple[str, ...] = ()
-    figures: tuple[FigurePair, ...] = ()
-
-    @cached_property
-    def apart(self) -> list[str]:
-        """Names of the conditions that differ between the tests, or that cannot be compared, as one is unknown."""
-        return [name for name, *_ in differences(self.one, self.other)]
-
-    @property
-    def sentence(self) -> str:
-        """Whether the published scores are comparable, and what differs if not, in one sentence."""
-        names = f"{self.one.method} and {self.other.method}"
-        for entry in (self.one, self.other):
-            if entry.program is None:
-                return f"not known: no evaluation program of {entry.method} was found"
-        if not self.apart:
-            return f"comparable: {names} share the test on {self.one.dataset} and get the same labels and help"
-        sure = [name for name in self.apart if not self._is_unsure(name)]
-        if not sure:
-            labels = "; ".join(LABELS[name] for name in self.apart)
-            return f"not known to be comparable: nobody can tell whether {names} agree in {labels}"
-        if set(sure) <= set(TOLD):
-            told = "; ".join(_told(entry, sure) for entry in (self.one, self.other))
-            return f"the same test, but no common rank, because the methods get different help: {told}"
-        return f"not comparable: {self._clauses(sure)}"
-
-    def _clauses(self, names: Sequence[str]) -> str:
-        shown = [self._clause(name) for name in names[:NAMED]]
-        rest = len(names) - len(shown)
-        more = [] if not rest else [f"and {rest} more condition{'s' * (rest > 1)} differ{'s' * (rest == 1)}"]
-        return "; ".join([*shown, *more])
-
-    def _clause(self, name: str) -> str:
-        ours, theirs = (entry.conditions[name] for entry in (self.one, self.other))
-        one = CONDITIONS[name]
-        return f"{self.one.method} {one.phrase(ours)}, {self.other.method} {one.phrase(theirs)}"
-
-    def _is_unsure(self, name: str) -> bool:
-        return any(CONDITIONS[name].is_unsure(entry.conditions[name]) for entry in (self.one, self.other))
-
-    def words(self) -> list[tuple[str, str, str, str]]:
-        """Return (mark, condition's label, value for the first method, value for the second) for each test condition.
-
-        The mark is "≠" where the values make scores incomparable, "?" where this is unknown, else "".
-        """
-        found = []
-        for name in CONDITIONS:
-            ours, theirs = (entry.conditions[name] for entry in (self.one, self.other))
-            mark = "" if name not in self.apart else "?" if self._is_unsure(name) else "≠"
-            found.append((mark, LABELS[name], ours, theirs))
-        return found
-
-
-def _told(entry: Entry, names: Sequence[str]) -> str:
-    """Say what a method gets, and whether it saw the test's classes; `names` are the conditions that are said."""
-    phrases = [CONDITIONS[name].phrase(entry.conditions[name]) for name in names]
-    gets = [words for words in phrases if words.startswith("gets ")]
-    joined = [words.removeprefix("gets ") if place else words for place, words in enumerate(gets)]
-    return f"{entry.method} {' and '.join([*joined, *(words for words in phrases if words not in gets)])}"
-
-
-def pair_named(atlas: Atlas, one: str, other: str | None) -> Pair:
-    """Find the published tests of two methods by the methods' names.
-
-    Args:
-        atlas: published scores and evaluation programs.
-        one, other: a method (BAM), a method on a data set (bam/pascal-5i), or the id of an entry. If neither names a
-            data set, the first one on which both methods have published scores is taken.
-
-    Raises:
-        SettingsError: a name is unknown, `other` is None, or the two methods share no data set.
-    """
-    ours = _entries_named(atlas, one)
-    if other is None:
-        methods = {slug(entries[0].method): entries[0].method for entries in ours.values()}
-        (own, method), *_ = methods.items()
-        rows = " and ".join(f"{own}/{slug(dataset)}" for dataset in ours)
-        raise SettingsError(
-            f"{one} is one method; expected two whose figures are compared, such as: fsbench atlas compare {own} "
-            f"{'hsnet' if own != 'hsnet' else 'bam'}; the atlas has {method} as {rows} (fsbench atlas page shows them)"
-        )
-    theirs = _entries_named(atlas, other)
-    if len(ours) == len(theirs) == 1:
-        (first,), (second,) = ours.values(), theirs.values()
-        sets = [next(iter(own)) for own in (ours, theirs)]
-        if sets[0] != sets[1]:
-            raise SettingsError(
-                f"{one} is a figure on {sets[0]} and {other} one on {sets[1]}: other images and classes, so no test "
-                "compares them; expected two rows of one data set"
-            )
-        return _pair(first, second)
-    shared = [dataset for dataset in ours if dataset in theirs]
-    if not shared:
-        raise SettingsError(
-            f"{one} has rows on {', '.join(ours)} and {other} on {', '.join(theirs)}; expected two that share a data "
-            "set, or one row of each, such as bam/pascal-5i"
-        )
-    return _pair(ours[shared[0]], theirs[shared[0]], tuple(shared[1:]))
-
-
-def _pair(ours: Sequence[Entry], theirs: Sequence[Entry], elsewhere: tuple[str, ...] = ()) -> Pair:
-    """Return two tests with what both print; the conditions are those of the figures that are shown."""
-    figures = _common_figures(ours, theirs)
-    one, other = (figures[0].one[0], figures[0].other[0]) if figures else (ours[0], theirs[0])
-    return Pair(one, other, elsewhere, figures)
-
-
+"""Conditions that the verdict on other tests names; the table has all."""
+SAME = tuple(name for name in TEST if name not in BUT)
+"""Conditions that make another test where they differ; those of `BUT` and `TOLD` are remarked in the verdict."""
 USUAL_BACKBONE = "ResNet-50"
 """Backbone with which two methods are compared that share several."""
 
 
-def _common_figures(ours: Sequence[Entry], theirs: Sequence[Entry]) -> tuple[FigurePair, ...]:
-    """Return the figures of two methods in the same cells, of the first score that both have, by shots."""
-    pairs = [(one, other) for one in ours for other in theirs if one.cells().keys() & other.cells().keys()]
-    for one, other in sorted(pairs, key=_comparability)[:1]:
-        cells = [cell for cell in one.cells() if cell in other.cells()]
-        metric = next((name for _, _, name in cells if name == "mIoU"), cells[0][2])
-        shared = sorted(
-            (cell for cell in cells if cell[2] == metric), key=lambda cell: [(len(one), one) for one in cell]
-        )
-        return tuple(FigurePair(*cell, (one, one.cells()[cell]), (other, other.cells()[cell])) for cell in shared)
-    return ()
+class FigurePair(NamedTuple):
+    """Published scores of two methods for the same (way, shot, metric)."""
+
+    cell: tuple[str, str, str]
+    one: Figure
+    other: Figure
+
+    @property
+    def difference(self) -> Decimal:
+        """Second score minus the first, in points, with the decimals of the more precise one."""
+        return Decimal(self.other.printed) - Decimal(self.one.printed)
 
 
-def _comparability(pair: tuple[Entry, Entry]) -> tuple[bool | str, ...]:
-    """Return a key that is least for figures of two known programs as they are, with one backbone."""
-    one, other = pair
-    return (
-        one.program is None or other.program is None,
-        bool(one.changes or other.changes),
-        one.backbone != other.backbone,
-        bool(one.variant or other.variant),
-        one.backbone != USUAL_BACKBONE,
-        f"{one.backbone}|{other.backbone}|{one.id}|{other.id}",
-    )
+@dataclass(frozen=True)
+class Pair:
+    """Published tests of two methods.
 
-
-def named_by_program(entry: Entry) -> Entry:
-    """Return an entry with its program's name of the method, unless its scores have other conditions."""
-    return replace(entry, method=entry.program.method) if entry.program and not entry.changes else entry
-
-
-def _entries_named(atlas: Atlas, name: str) -> Mapping[str, list[Entry]]:
-    """Return entries by the data sets on which a method is, PASCAL-5i first, or those of a named data set or row.
-
-    Signs and capitals are nothing: dcsam is DC-SAM.
+    Attributes:
+        one, other: the first and the second method, each with its published test.
+        others: entries on the same data set that the two names may mean as well.
+        elsewhere: names of other data sets on which both methods are.
+        programs: ids of evaluation programs of a method whose program is not known here, on other data sets.
     """
-    head, _, tail = name.rpartition("/")
-    forms = (
-        slug(name),
-        f"{slug(head)}/{slug(tail)}",
-        "/".join(map(slug, name.split("/"))),
-    )  # methods have slashes, too
-    wanted = {form.replace("-", "") for form in forms}
-    found: dict[str, list[Entry]] = {}
-    order = sorted(
-        (entry for entry in atlas.entries if not entry.ours),
-        key=lambda entry: (
-            entry.dataset != "PASCAL-5i",
-            entry.program is None,
-            bool(entry.changes),
-            bool(entry.variant),
-        ),
-    )
-    for entry in order:
-        method = slug(entry.program.method if entry.program else entry.method)
-        if entry.id.replace("-", "") in wanted:
-            return {entry.dataset: [entry]}
-        names = (method, slug(entry.method), f"{method}/{slug(entry.dataset)}")
-        if wanted & {one.replace("-", "") for one in names}:
-            found.setdefault(entry.dataset, []).append(named_by_program(entry))
-    if not found:
-        methods = sorted({entry.method for entry in atlas.entries}, key=str.lower)
-        near = did_you_mean(name[:100], methods)
-        raise SettingsError(
-            f"the atlas has no '{name[:100]}'{near or '; expected a method, such as BAM, or a row, bam/pascal-5i'}"
+
+    one: Entry
+    other: Entry
+    others: tuple[Entry, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+
+    @cached_property
+    def marks(self) -> Mapping[str, str]:
+        """{condition: mark}, the mark being "≠" where the two differ, "?" where that is not known, else ""."""
+        found = {}
+        for name in dict.fromkeys((*TEST, *TOLD, *BUT)):
+            ours, theirs = self.one.conditions[name], self.other.conditions[name]
+            # equal rules draw other episodes where another machine does
+            differ = ours != theirs or (name == DEPENDS_ON.key and ours != SAME_EPISODES.word)
+            unsure = any(CONDITIONS[name].is_unsure(word) for word in (ours, theirs))
+            found[name] = "?" if unsure else "≠" if differ else ""
+        return found
+
+    @cached_property
+    def verdict(self) -> str:
+        """`ONE`, `ONE_BUT`, `OTHER` or `NOT_KNOWN`."""
+        marks = {self.marks[name] for name in SAME}
+        if not (self.one.program and self.other.program) or ("?" in marks and "≠" not in marks):
+            return NOT_KNOWN
+        return OTHER if "≠" in marks else ONE_BUT if any(self.marks.values()) else ONE
+
+    @cached_property
+    def sentence(self) -> str:
+        """The verdict with what it follows from, in one sentence."""
+        if unread := [f"{title(each)} on {each.dataset}" for each in self._both if not each.program]:
+            return f"Not known: no evaluation program of {' and of '.join(unread)} was found"
+        if self.verdict == OTHER:
+            apart = [name for name in SAME if self.marks[name] == "≠"]
+            rest = len(apart) - NAMED
+            more = [f"and {rest} more condition{'s differ' if rest > 1 else ' differs'}"] if rest > 0 else []
+            return f"Other tests: {'; '.join([*(self._clause([name]) for name in apart[:NAMED]), *more])}"
+        names = f"{title(self.one)} and {title(self.other)}"
+        if self.verdict == NOT_KNOWN:
+            unsure = [f"{LABELS[name]}, {self._clause([name])}" for name in SAME if self.marks[name]]
+            return f"Not known whether {names} share a test: {'; '.join(unsure)}"
+        clauses = [self._clause([name]) for name in BUT if self.marks[name]]
+        if told := [name for name in TOLD if self.marks[name]]:
+            clauses.append(f"different help: {self._clause(told)}")
+        if clauses:
+            return f"One test but {'; '.join(clauses)}"
+        return f"One test: {names} share it and get the same labels and help"
+
+    def _clause(self, names: Sequence[str]) -> str:
+        said = [" and ".join(CONDITIONS[name].phrase(each.conditions[name]) for name in names) for each in self._both]
+        ours, theirs = (words.replace(" and gets ", " and ") for words in said)
+        return f"each {ours}" if ours == theirs else f"{title(self.one)} {ours}, {title(self.other)} {theirs}"
+
+    @property
+    def _both(self) -> tuple[Entry, Entry]:
+        return self.one, self.other
+
+    @cached_property
+    def figures(self) -> tuple[FigurePair, ...]:
+        """Scores of both methods in one metric (mIoU if both have it), for each way and shot that both have."""
+        ours, theirs = (each.cells() for each in self._both)
+        cells = sorted(ours.keys() & theirs.keys(), key=lambda cell: (cell[2] != "mIoU", cell[2], *map(_numeral, cell)))
+        return tuple(
+            FigurePair(cell, ours[cell].figure, theirs[cell].figure) for cell in cells if cell[2] == cells[0][2]
         )
-    return found
+
+    def meaning(self, entry: Entry) -> str:
+        """Return an entry's title with its score, that of the first compared cell if it has one."""
+        cells = entry.cells()
+        own = (self.figures and cells.get(self.figures[0].cell)) or next(iter(cells.values()), None)
+        unread = "" if entry.program else " (no evaluation program found)"
+        return f"{title(entry)}, {own.figure.printed if own else 'without a figure'}{unread}"
+
+
+def _numeral(word: str) -> str:
+    return word.zfill(9)  # numbers in their order
+
+
+def title(entry: Entry) -> str:
+    """Return the name of a method with its variant."""
+    return f"{entry.method} ({entry.variant})" if entry.variant else entry.method
+
+
+class Comparisons:
+    """Finds the published tests that two names mean, for every pair of an atlas.
+
+    Args:
+        atlas: published scores and evaluation programs.
+    """
+
+    def __init__(self, atlas: Atlas) -> None:
+        self._methods = sorted({entry.method for entry in atlas.entries}, key=str.lower)
+        self._sets = [name for name, _ in Counter(entry.dataset for entry in atlas.entries).most_common()]
+        self._cells = {entry.id: set(entry.cells()) for entry in atlas.entries}
+        self._named: dict[str, list[Entry]] = {}
+        for entry in atlas.entries:
+            for name in () if entry.ours else _names_of(entry):
+                self._named.setdefault(name, []).append(entry)
+
+    def pair(self, one: str, other: str | None) -> Pair:
+        """Find the published tests of two methods by the methods' names.
+
+        Args:
+            one, other: a method (BAM), a method on a data set (bam/pascal-5i), with its backbone, or the id of an
+                entry.
+
+        Raises:
+            SettingsError: a name is unknown or means several things that are judged differently, `other` is None, or
+                the two methods share no data set.
+        """
+        ours = self.entries(one)
+        sets = ", ".join(dict.fromkeys(entry.dataset for entry in ours))
+        if other is None:
+            raise SettingsError(
+                f"{one} is one method, on {sets}; expected two whose figures are compared, such as: fsbench atlas "
+                f"compare {slug(ours[0].method)} {'bam' if ours[0].method == 'HSNet' else 'hsnet'}"
+            )
+        theirs = self.entries(other)
+        pairs = sorted((Pair(a, b) for a in ours for b in theirs if a.dataset == b.dataset), key=self._distance)
+        if not pairs:
+            raise SettingsError(
+                f"{one} has rows on {sets} and {other} on {', '.join(dict.fromkeys(each.dataset for each in theirs))}: "
+                "other images and classes, which no test compares; expected two rows of one data set"
+            )
+        best = pairs[0]
+        others = _also_meant(one, best, [(pair.one, pair) for pair in pairs if pair.other is best.other])
+        others |= _also_meant(other, best, [(pair.other, pair) for pair in pairs if pair.one is best.one])
+        elsewhere = dict.fromkeys(pair.one.dataset for pair in pairs if pair.one.dataset != best.one.dataset)
+        unread = [own for own, chosen in ((ours, best.one), (theirs, best.other)) if not chosen.program]
+        programs = dict.fromkeys(each.program.id for own in unread for each in own if each.program)
+        return Pair(best.one, best.other, tuple(others.values()), tuple(elsewhere), tuple(programs))
+
+    def entries(self, name: str) -> list[Entry]:
+        """Return the entries that a name means.
+
+        Raises:
+            SettingsError: the name is unknown.
+        """
+        found = self._named.get(plain(name))
+        if found is None:
+            near = did_you_mean(name[:100], self._methods)
+            raise SettingsError(
+                f"the atlas has no '{name[:100]}'{near or '; expected a method, such as BAM, or a row, bam/pascal-5i'}"
+            )
+        return found
+
+    def _distance(self, pair: Pair) -> tuple[bool | int | str, ...]:
+        """Return a key that is least for the pair to compare: the same cell, backbone and test before others."""
+        both = pair.one, pair.other
+        words = [[entry.conditions[name] for name in (*SAME, *TOLD, *BUT)] for entry in both]
+        differ = [ours != theirs for ours, theirs in zip(*words, strict=True)]
+        return (
+            sum(entry.program is None for entry in both),
+            not self._cells[pair.one.id] & self._cells[pair.other.id],
+            pair.one.backbone != pair.other.backbone,
+            sum(bool(entry.changes) + bool(entry.variant) for entry in both),
+            any(differ[: len(SAME)]),
+            self._sets.index(pair.one.dataset),
+            sum(differ),
+            pair.one.backbone != USUAL_BACKBONE,
+            f"{pair.one.id} {pair.other.id}",
+        )
+
+
+def _also_meant(name: str, best: Pair, near: Sequence[tuple[Entry, Pair]]) -> dict[str, Entry]:
+    """Return the entries by id, besides the compared one, that a name may mean.
+
+    Raises:
+        SettingsError: they would be judged differently, and the name is that of none.
+    """
+    first: dict[str, tuple[Entry, Pair]] = {}
+    for entry, pair in near:
+        first.setdefault(title(entry), (entry, pair))
+    chosen = next(entry for entry, pair in near if pair is best)
+    verdicts = {best.meaning(entry): pair.verdict for entry, pair in first.values() if entry.program}
+    is_plain = not chosen.variant and not chosen.changes and plain(name).startswith(plain(chosen.method))
+    if len(set(verdicts.values())) > 1 and not is_plain:
+        several = " and ".join(f"{meaning} ({verdict})" for meaning, verdict in verdicts.items())
+        raise SettingsError(f"the atlas has {several}, which {name} may mean; name one")
+    return {entry.id: entry for entry, _ in first.values() if entry is not chosen}
+
+
+def plain(name: str) -> str:
+    """Return a name without signs and capitals, which mean nothing: DC-SAM is dcsam."""
+    return slug(name).replace("-", "")
+
+
+def _names_of(entry: Entry) -> dict[str, None]:
+    """Return an entry's names: its method's, with or without what is in parentheses, data set and backbone."""
+    program = entry.program.method if entry.program else entry.method
+    methods = (program, entry.method, entry.method.partition(" (")[0], title(entry))
+    ends = ("", entry.dataset, entry.dataset + entry.backbone)
+    return dict.fromkeys([*(plain(method + end) for method in methods for end in ends), plain(entry.id)])

@@ -2,16 +2,25 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
+from pathlib import Path
 
-from fsbench.protocols.conditions import ATLAS_NAMES, NOT_STATED, metric_word
+from fsbench.base.errors import SettingsError
+from fsbench.protocols.conditions import ATLAS_NAMES, DATASET, EPISODES, IMAGE_LISTS, NOT_STATED, metric_word
+from fsbench.protocols.kit.kit import FILE as KIT
+from fsbench.protocols.kit.kit import read_kit
 from fsbench.protocols.programs import Program, slug
+from fsbench.protocols.reading import is_protocol_file, read_protocol, stored_protocol
 from fsbench.records.grouping import all_runs, comparable, runs_by_fold, variants
-from fsbench.records.record import Record
-from fsbench.results.atlas.atlas import Entry, Reported
+from fsbench.records.predictions import FILE as PREDICTIONS
+from fsbench.records.record import Record, find_records
+from fsbench.results.atlas.atlas import Atlas, Entry, Reported
 from fsbench.results.atlas.figures import Figure
+from fsbench.results.atlas.pairs import SAME
+from fsbench.results.atlas.which import SHOWN, which_sheet, words_of
 from fsbench.results.published.conditions import run_conditions
 from fsbench.results.rows.row import MEAN
 from fsbench.results.rows.scoring import Request, Sums, score_rows
+from fsbench.results.table import Sheet
 from fsbench.scores.estimate import Estimate
 
 METRICS = ("mIoU", "FB-IoU")
@@ -56,16 +65,16 @@ def run_entry(
         whole = fold == MEAN or header.folds == 1
         for metric, estimate in estimates.items():
             figure = Figure(
-                method=label, backbone=backbone, dataset=conditions["dataset"], fold=MEAN if whole else fold,
+                method=label, backbone=backbone, dataset=conditions[DATASET.key], fold=MEAN if whole else fold,
                 way=str(header.way), shot=str(header.shot), setting=setting, metric=metric, value=estimate.value,
                 printed=f"{estimate.value:.1f}", source=source,
             )  # fmt: skip
             half = (estimate.high - estimate.low) / 2
             figures.append(Reported(figure, "", 0, repeated=False, note="", half=half if isfinite(half) else None))
     if setting != "original":  # supports or sizes that no published program has
-        conditions["image_lists"] = f"{conditions['image_lists']}, {setting}"
-    name = "/".join(("run", slug(label), slug(conditions["dataset"]), str(number)))
-    return Entry(name, label, backbone, "run", conditions["dataset"], None, conditions, tuple(figures), ours=True)
+        conditions[IMAGE_LISTS.key] += f", {setting}"
+    name = "/".join(("run", slug(label), slug(conditions[DATASET.key]), str(number)))
+    return Entry(name, label, backbone, "run", conditions[DATASET.key], None, conditions, tuple(figures), ours=True)
 
 
 def entries_at_hand(records: Iterable[Record], programs: Sequence[Program]) -> list[Entry]:
@@ -80,3 +89,59 @@ def entries_at_hand(records: Iterable[Record], programs: Sequence[Program]) -> l
                     scores.setdefault(row.fold, {})[row.metric] = row.estimate
             found.append(run_entry(label, all_runs(runs), scores, programs, number))
     return found
+
+
+def nearest_to(what: Path, atlas: Atlas) -> list[Sheet]:
+    """Lay out the published tests that are nearest to runs, a kit or the file of a protocol.
+
+    Raises:
+        SettingsError: it is none of these, or it has no masks or a data set that the atlas lacks.
+        RecordError: a run or the kit is damaged.
+    """
+    if is_protocol_file(what):
+        protocol = read_protocol(what)
+        if not protocol.has_masks:
+            raise SettingsError(f"{what} is a protocol of {protocol.task}; the atlas has tests of segmentation alone")
+        return [which_sheet(str(what), words_of(protocol), atlas, protocol.name)]
+    if (what / KIT).is_file():
+        kit = read_kit(what)
+        words = stored_protocol(kit.protocol_parts or kit.protocol).conditions(kit.dataset)
+        if not kit.lists.startswith("official"):
+            words[IMAGE_LISTS.key] = kit.lists
+        if kit.episodes is not None:
+            words[EPISODES.key] = str(kit.episodes)
+        words[DATASET.key] = ATLAS_NAMES.get(kit.dataset, kit.dataset)
+        _check_dataset(str(what), words, atlas)
+        return [which_sheet(str(what), [words], atlas, kit.protocol)]
+    records = find_records(what)
+    if not records:
+        raise SettingsError(f"{what} has no finished run; expected a run, a kit, or the .yaml file of a protocol")
+    return near_runs(records, atlas)
+
+
+def near_runs(records: Sequence[Record], atlas: Atlas, most: int = SHOWN) -> list[Sheet]:
+    """Lay out the published tests that are nearest to each test of the runs, at most `most` of them.
+
+    Raises:
+        SettingsError: a run has no masks, or a data set that the atlas lacks.
+    """
+    alike: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        if not record.protocol.has_masks:
+            raise SettingsError(f"{record.path.name} is a run of {record.protocol.task}; expected one of segmentation")
+        words = run_conditions(record, atlas.programs)
+        _check_dataset(record.path.name, words, atlas)
+        alike.setdefault(tuple(words[key] for key in SAME), []).append(record)
+    sheets = []
+    for first, *more in alike.values():
+        title = f"{first.path.name}{f' and {len(more)} more' if more else ''}"
+        stored = str(first.path) if (first.path / PREDICTIONS).is_file() else ""
+        own = [run_conditions(first, atlas.programs)]
+        sheets.append(which_sheet(title, own, atlas, first.header.protocol, stored, most))
+    return sheets
+
+
+def _check_dataset(what: str, words: Mapping[str, str], atlas: Atlas) -> None:
+    known = list(dict.fromkeys(program.dataset for program in atlas.programs))
+    if words[DATASET.key] not in known:
+        raise SettingsError(f"{what} is of {words[DATASET.key]}; expected a data set of the atlas: {', '.join(known)}")

@@ -3,17 +3,23 @@
 from collections.abc import Mapping, Sequence
 
 from fsbench.data.annotations import ANNOTATIONS
-from fsbench.protocols.conditions import ATLAS_NAMES, COMPARED_AT, CONDITIONS, LABELS, NOT_STATED, Comparison
+from fsbench.protocols import conditions as table
 from fsbench.protocols.programs import Program
-from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import segmentation_of
 from fsbench.records.record import Record
-from fsbench.records.run import AUTHORS, LAST, UNTRAINED
-from fsbench.results.published.scores import PublishedScore
+from fsbench.records.run import AUTHORS, UNTRAINED
 
-COMPARED = ("task", "image_lists", "episode_draw", "geometry", "compared_at", "void", "metric")
+COMPARED = (
+    table.TASK,
+    table.IMAGE_LISTS,
+    table.EPISODE_DRAW,
+    table.GEOMETRY,
+    table.COMPARED_AT,
+    table.VOID,
+    table.METRIC,
+)
 """Conditions of a test that a protocol fixes; numbers of episodes, seeds and sizes a run may change."""
-_ALIKE = {"in-context": "FSS", "pfenet": "bam"}
+_ALIKE = {table.IN_CONTEXT.word: table.FSS.word, table.LISTS_OF_PFENET.word: table.LISTS_OF_BAM.word}
 """Words for one test: in-context is one without training, and the lists of BAM and PFENet differ in training alone."""
 PROGRAMS: Mapping[str, str] = {
     "bam": "BAM", "cst": "CST", "dcama": "DCAMA", "diam": "DIaM", "emat": "EMAT", "fssdino": "FSSDINO",
@@ -27,12 +33,9 @@ that no program evaluates."""
 _BASE_LEARNER = ("base_learner", "bam")
 """Options of methods that leave the learner of base classes, and with it their labels, out."""
 _CHOICES = {
-    "novel": "best on test fold", "base": "best on base classes", "images": "best on base classes", "none": LAST,
+    "novel": table.BEST_ON_TEST.word, "base": table.BEST_ON_BASE.word, "images": table.BEST_ON_BASE.word,
+    "none": table.LAST_CHECKPOINT.word,
 }  # fmt: skip
-
-
-def at_input(resize: str) -> str:
-    return COMPARED_AT.word(Comparison("input", resize))
 
 
 def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str, str]:
@@ -43,45 +46,42 @@ def run_conditions(record: Record, programs: Sequence[Program] = ()) -> dict[str
         programs: the known evaluation programs. The one of the run's method says which further labels the method uses,
             and how the authors' checkpoint was chosen.
     """
-    header, identity = record.header, record.run.identity
+    header, identity, told = record.header, record.run.identity, record.run.told
     stated = record.protocol.conditions(header.dataset)
-    official = header.lists.startswith("official")
-    if header.requested != header.official_episodes or stated["episodes_per_fold"] == NOT_STATED:
-        stated["episodes_per_fold"] = str(header.requested)
+    if header.requested != header.official_episodes or stated[table.EPISODES.key] == table.NOT_STATED:
+        stated[table.EPISODES.key] = str(header.requested)
     if header.seed is not None:
-        stated["seeds"] = str(header.seed)
-    if not official:
-        stated["image_lists"] = header.lists
+        stated[table.SEEDS.key] = str(header.seed)
+    if not header.lists.startswith("official"):
+        stated[table.IMAGE_LISTS.key] = header.lists
     training = record.run.weights.training
-    if stated["image_lists"] == "bam" and training is not None and training.settings.get("filter_novel") is False:
-        stated["image_lists"] = "pfenet"
-    size = str(identity.image_size or NOT_STATED)
-    if stated["compared_at"] == f"fixed {size}":
-        stated["compared_at"] = at_input(segmentation_of(header).view.truth_resize)
-    dataset = ATLAS_NAMES.get(header.dataset, header.dataset)
+    unfiltered = training is not None and training.settings.get("filter_novel") is False
+    if stated[table.IMAGE_LISTS.key] == table.LISTS_OF_BAM.word and unfiltered:
+        stated[table.IMAGE_LISTS.key] = table.LISTS_OF_PFENET.word
+    size = str(identity.image_size or table.NOT_STATED)
+    if stated[table.COMPARED_AT.key] == _fixed(size):
+        stated[table.COMPARED_AT.key] = table.COMPARED_AT.word(
+            table.Comparison("input", segmentation_of(header).view.truth_resize)
+        )
+    dataset = table.ATLAS_NAMES.get(header.dataset, header.dataset)
     kind = str(identity.method.as_json().get("type"))
     alike = [program for program in programs if program.method == _TOLD_AS.get(kind)]
     alike_of_data = [program for program in alike if program.dataset == dataset]
     of_data = [program for program in alike_of_data if program.method == PROGRAMS.get(kind)]
-    told = record.run.told
+    annotation = identity.support_annotation  # that of a later version stays as it is
     return {
         **stated,
-        "dataset": dataset,
-        "network_size": size,
-        "checkpoint": _checkpoint(record, of_data),
-        "runs": "1",
-        "kshot": NOT_STATED,
-        "pretraining": NOT_STATED,
-        "precision": str(identity.precision or NOT_STATED),
-        "support_annotation": _annotation(identity.support_annotation),
-        "extra_supervision": _extra_supervision(record, alike_of_data or alike),
-        "saw_test_classes": told.saw_test_classes if told else NOT_STATED,
+        table.DATASET.key: dataset,
+        table.NETWORK_SIZE.key: size,
+        table.CHECKPOINT.key: _checkpoint(record, of_data),
+        table.RUNS.key: table.ONE_RUN.word,
+        table.KSHOT.key: table.NOT_STATED,
+        table.PRETRAINING.key: table.NOT_STATED,
+        table.PRECISION.key: str(identity.precision or table.NOT_STATED),
+        table.SUPPORT_ANNOTATION.key: ANNOTATIONS[annotation].condition if annotation in ANNOTATIONS else annotation,
+        table.EXTRA_SUPERVISION.key: _extra_supervision(record, alike_of_data or alike),
+        table.SAW_TEST_CLASSES.key: told.saw_test_classes if told else table.NOT_STATED,
     }
-
-
-def _annotation(name: str) -> str:
-    """Return the word for what supports are labelled with; that of a later version stays as it is."""
-    return ANNOTATIONS[name].condition if name in ANNOTATIONS else name
 
 
 def _extra_supervision(record: Record, programs: Sequence[Program]) -> str:
@@ -92,55 +92,52 @@ def _extra_supervision(record: Record, programs: Sequence[Program]) -> str:
     told, method = record.run.told, record.run.identity.method.as_json()
     stated = {program.extra_supervision for program in programs}
     if len(stated) != 1:
-        return NOT_STATED if told is None else "; ".join(sorted({*told.supervision} - {"masks", "boxes"})) or "none"
-    without = tuple(
-        start
-        for start, is_without in (
-            ("text", told is not None and not {"text", "class names"}.intersection(told.supervision)),
-            ("base labels", any(method.get(option) is False for option in _BASE_LEARNER)),
-        )
-        if is_without
-    )
-    return "; ".join(part for part in stated.pop().split("; ") if not part.startswith(without)) or "none"
+        more = sorted({*told.supervision} - {"masks", "boxes"}) if told else [table.NOT_STATED]
+        return "; ".join(more) or table.NO_HELP.word
+    without = []
+    if told is not None and not {"text", "class names"}.intersection(told.supervision):
+        without.append("text")
+    if any(method.get(option) is False for option in _BASE_LEARNER):
+        without.append("base labels")
+    kept = [part for part in stated.pop().split("; ") if not part.startswith(tuple(without))]
+    return "; ".join(kept) or table.NO_HELP.word
 
 
 def _checkpoint(record: Record, programs: Sequence[Program]) -> str:
-    """Return what chose the checkpoint, in the words of the atlas where it has them."""
     weights = record.run.weights
     if weights.origin == UNTRAINED:
-        return "none"
+        return table.NO_CHECKPOINT.word
     if weights.origin == AUTHORS:
-        return programs[0].checkpoint if programs else NOT_STATED
+        return programs[0].checkpoint if programs else table.NOT_STATED
     if weights.training is None:
-        return NOT_STATED
-    return _CHOICES.get(str(weights.training.settings.get("validation")), NOT_STATED)
+        return table.NOT_STATED
+    return _CHOICES.get(str(weights.training.settings.get("validation")), table.NOT_STATED)
 
 
-def protocol_differences(ours: Protocol, theirs: Protocol, dataset: str) -> list[str]:
-    """Return a phrase for each condition in which two protocols differ on a data set, if both state it."""
-    return _differences(ours.conditions(dataset), theirs.conditions(dataset), "")
+def differences_of_tests(
+    ours: Mapping[str, str], theirs: Mapping[str, str], size: str = "", their_size: str = ""
+) -> dict[str, tuple[str, str]]:
+    """Return {label: our word, their word} of the conditions in which two tests differ, where both state them.
 
-
-def program_differences(record: Record, published: PublishedScore) -> list[str]:
-    """Return a phrase for each condition in which a run's test differs from the program behind a published score."""
-    theirs, size = dict(published.conditions), str(record.run.identity.image_size)
-    ours = record.protocol.conditions(record.header.dataset)
-    return _differences(ours, theirs, size, theirs.get("network_size", ""))
-
-
-def _differences(ours: Mapping[str, str], theirs: Mapping[str, str], size: str, their_size: str = "") -> list[str]:
-    found = []
-    for name in COMPARED:
-        mine, other = ours.get(name, NOT_STATED), theirs.get(name, NOT_STATED)
-        if name == "compared_at":
-            alike = _at(mine, size) == _at(other, their_size) or mine == other
-        else:
-            alike = _ALIKE.get(mine, mine) == _ALIKE.get(other, other)
-        if not (alike or CONDITIONS[name].is_unsure(mine) or CONDITIONS[name].is_unsure(other)):
-            found.append(f"{LABELS[name]} {mine} instead of {other}")
+    Args:
+        ours, theirs: {condition: word} of the tests.
+        size, their_size: side of the networks' inputs in pixels, at which a test may compare answers.
+    """
+    found = {}
+    for one in COMPARED:
+        mine, other = (words.get(one.key, table.NOT_STATED) for words in (ours, theirs))
+        same = [_ALIKE.get(word, _at(word, side)) for word, side in ((mine, size), (other, their_size))]
+        if mine != other and same[0] != same[1] and not any(one.is_unsure(word) for word in (mine, other)):
+            found[one.label] = mine, other
     return found
 
 
-def _at(compared_at: str, size: str) -> str:
-    """Return the side in pixels at which answers are compared where it follows from the size of the input."""
-    return f"fixed {size}" if compared_at == at_input("pil") and size.isdecimal() else compared_at
+def _at(word: str, size: str) -> str:
+    """Return a word, or the side in pixels at which answers are compared where it follows from the input's size."""
+    return (
+        _fixed(size) if word == table.COMPARED_AT.word(table.Comparison("input", "pil")) and size.isdecimal() else word
+    )
+
+
+def _fixed(size: str) -> str:
+    return table.COMPARED_AT.word(table.Comparison(int(size), "pil")) if size.isdecimal() else table.NOT_STATED

@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from fsbench.base.errors import SettingsError, did_you_mean
 from fsbench.protocols.reading import segmentation_of
 from fsbench.records.description import warnings
-from fsbench.records.grouping import comparable, names_of_tests
+from fsbench.records.grouping import comparable, fold_of, names_of_tests, variants
 from fsbench.records.record import Record
 from fsbench.results.atlas.atlas import Entry
 from fsbench.results.measuring.recount import ORIGINAL, input_resolution
@@ -66,12 +67,27 @@ class Claim:
         return cls(value, len(text.partition(".")[2]), source)
 
     @classmethod
-    def from_entry(cls, entry: Entry, record: Record, metric: str) -> "Claim | None":
-        """Return the published score of `entry` for a run's ways and shots as a claim; None if there is none."""
-        cell = entry.cells().get((str(record.header.way), str(record.header.shot), metric))
-        if cell is None:
-            return None
-        return cls.from_text(cell.figure.printed or f"{cell.figure.value:g}", f"{entry.id} ({cell.figure.source})")
+    def from_entry(cls, entry: Entry, records: Sequence[Record], metric: str) -> "Claim | None":
+        """Return the published score of `entry` for the ways, shots and folds of runs; None if there is none.
+
+        For some of the folds it is the mean of what one source prints for these.
+        """
+        header = records[0].header
+        cell = (str(header.way), str(header.shot), metric)
+        folds = _folds_of(records)
+        if len(folds) == header.folds:
+            whole = entry.cells().get(cell)
+            return cls.from_text(whole.figure.printed, f"{entry.id} ({whole.figure.source})") if whole else None
+        printed: dict[str, dict[str, str]] = {}
+        for figure in (each.figure for each in entry.figures):
+            if (figure.way, figure.shot, figure.metric) == cell:
+                printed.setdefault(figure.source, {}).setdefault(figure.fold, figure.printed)
+        for source, by_fold in printed.items():
+            own = [by_fold[str(fold)] for fold in folds if str(fold) in by_fold]
+            if len(own) == len(folds):
+                digits = max(len(text.partition(".")[2]) for text in own)
+                return cls(fmean(map(float, own)), digits, f"{entry.id}, {_in_words(folds)} ({source})")
+        return None
 
     def is_reached(self, value: float) -> bool:
         """Return whether a score rounds to the claimed score."""
@@ -219,6 +235,14 @@ class Claimed:
         return f"{row.method}{fold}, {_rule_words(row.rule)} ({row.estimate.value:.2f})"
 
 
+def _folds_of(records: Iterable[Record]) -> list[int]:
+    return sorted({fold_of(record) for record in records})
+
+
+def _in_words(folds: Sequence[int]) -> str:
+    return f"fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
+
+
 def _rule_words(rule: str) -> str:
     return "as the protocol says" if rule == OWN else rule
 
@@ -257,11 +281,13 @@ def claimed(records: Iterable[Record], claim: str, entries: Mapping[str, Entry],
                 f"--claimed is '{claim}', expected a score such as 57.6, or the id of a row of the atlas"
                 f"{did_you_mean(claim, list(entries))}"
             )
-        stated = Claim.from_text(claim) if is_score(claim) else Claim.from_entry(entries[claim], first, main)
-        if stated is None:
+        stated = Claim.from_text(claim) if is_score(claim) else Claim.from_entry(entries[claim], group, main)
+        folds = {str(_folds_of(runs)): _in_words(_folds_of(runs)) for runs in variants(group).values()}
+        if stated is None or (len(folds) > 1 and not is_score(claim)):
             lacking.append(
-                f"--claimed is {claim}, a row without {main} for {first.header.way} ways and {first.header.shot} "
-                "shots; expected a row that has it, or the number itself"
+                f"--claimed is {claim}, which has no {main} of these runs ({first.header.way} ways, "
+                f"{first.header.shot} shots; {' and '.join(folds.values())}); expected runs of one method, of folds "
+                "that it has, or the number itself"
             )
             continue
         found.append(_group(group, test, stated, recount))

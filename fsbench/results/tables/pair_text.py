@@ -1,97 +1,106 @@
-"""Two published tests side by side as text: the answer, the words, and the commands that make figures comparable."""
+"""Two published tests side by side as text: the verdict, the figures, the words, and the commands to run both."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 
-from fsbench.protocols.conditions import ATLAS_NAMES
+from fsbench.protocols.conditions import CONDITIONS, LABELS
 from fsbench.protocols.programs import slug
-from fsbench.protocols.published_tests import test_names
 from fsbench.results.atlas.atlas import Atlas, Entry
-from fsbench.results.atlas.moves import known_moves
-from fsbench.results.atlas.pairs import Pair
+from fsbench.results.atlas.moves import pair_moves, run_options
+from fsbench.results.atlas.pairs import OTHER, Pair, plain, title
 from fsbench.results.sheets.text import wrapped_row
 
 FIRST = 24
 """Characters of the labels of conditions in the text."""
+Methods = Mapping[str, Mapping[str, str]]
+"""{published name of a method: {backbone in fsbench: the method's name with it; "" for its own backbone}}."""
 
 
-def pair_text(atlas: Atlas, pair: Pair, methods: Mapping[str, str], width: int = 120) -> str:
-    """Return text that compares two published tests: scores, their change with the images, and conditions side by side.
+def pair_text(atlas: Atlas, pair: Pair, methods: Methods, width: int = 120) -> str:
+    """Return text that compares two published tests: verdict, scores, their change with the images, and conditions.
 
     Args:
         atlas: published scores, with the user's own runs among the entries.
         pair: the two tests.
-        methods: {published name of a method: its name in fsbench}.
+        methods: the methods of fsbench by their published names.
         width: number of characters in a line.
     """
-    column = max((width - FIRST - 6) // 2, 16)
-    heads = [f"{entry.method}, {entry.dataset}" for entry in (pair.one, pair.other)]
-    paragraphs = [*figure_lines(atlas, pair), "", f"{pair.sentence[0].upper()}{pair.sentence[1:]}.", ""]
     lines = []
-    for text in paragraphs:
+    for text in [f"{pair.sentence}.", "", *figure_lines(atlas, pair), *notes(pair), ""]:
         lines += [text] if text.startswith(" ") else textwrap.wrap(text, width, break_on_hyphens=False) or [""]
-    lines += wrapped_row("", heads, FIRST, column)
-    for mark, label, *words in pair.words():
-        labels = textwrap.wrap(f"{mark or ' '} {label}", FIRST, subsequent_indent="  ", drop_whitespace=False)
+    column = max((width - FIRST - 6) // 2, 16)
+    lines += wrapped_row("", [f"{title(entry)}, {entry.dataset}" for entry in (pair.one, pair.other)], FIRST, column)
+    for name in CONDITIONS:
+        label = f"{pair.marks.get(name, '') or ' '} {LABELS[name]}"
+        labels = textwrap.wrap(label, FIRST, subsequent_indent="  ", drop_whitespace=False)
+        words = [entry.conditions[name] for entry in (pair.one, pair.other)]
         cells = [row[FIRST:] for row in wrapped_row("", words, FIRST, column)]
         lines += [f"{one:<{FIRST}}{cell}".rstrip() for one, cell in zip_longest(labels, cells, fillvalue="")]
-    lines += ["", "≠: figures do not compare. ?: nobody can tell. What the words mean: fsbench atlas words", ""]
-    lines += commands(pair, methods)
-    if pair.elsewhere:
-        row = f"{slug(pair.one.method)}/{slug(pair.elsewhere[0])}"
-        also = f"Both methods also have figures on {', '.join(pair.elsewhere)}; name a row, such as {row}"
-        lines += ["", *textwrap.wrap(also, width, break_on_hyphens=False)]
-    return "\n".join(lines)
+    lines += ["", "≠: named in the verdict. ?: nobody can tell. What the words mean: fsbench atlas words", ""]
+    return "\n".join([*lines, *commands(pair, methods)])
 
 
 def figure_lines(atlas: Atlas, pair: Pair) -> list[str]:
     """Return lines with both methods' published scores and difference, and how much scores change with the images."""
+    names, backbones = [title(entry) for entry in (pair.one, pair.other)], [pair.one.backbone, pair.other.backbone]
     if not pair.figures:
-        names = f"{pair.one.method} and {pair.other.method}"
-        return [f"{names} print no figure of the same ways, shots and metric on {pair.one.dataset}."]
+        each = " and ".join(f"{title(entry)} has {_printed(entry)}" for entry in (pair.one, pair.other))
+        return [f"No figures of the same ways, shots and metric on {pair.one.dataset}: {each}."]
+    same = backbones[0] == backbones[1]
+    lines = []
+    for figures in pair.figures:
+        (way, shot, metric), difference = figures.cell, figures.difference
+        higher = f"{names[difference > 0]} is {abs(difference)} higher" if difference else "they are equal"
+        lines.append(
+            f"{_cell_words(way, shot, metric)}{f', {backbones[0]}' * same}: {names[0]} "
+            f"{figures.one.printed} and {names[1]} {figures.other.printed}; {higher}"
+            f"{'' if same else f', though {backbones[0]} against {backbones[1]}'}."
+        )
     first = pair.figures[0]
-    entry = first.one[0]
-    sources = dict.fromkeys(f"{one.method}: {reported.figure.source}" for one, reported in (first.one, first.other))
-    return [
-        *(f"{figures.sentence}." for figures in pair.figures),
-        f"Printed in: {'; '.join(sources)}.",
-        "",
-        *known_moves(atlas, entry, (first.way, first.shot, first.metric), first.difference),
-    ]
+    sources = dict.fromkeys((f"{names[0]}: {first.one.source}", f"{names[1]}: {first.other.source}"))
+    return [*lines, f"Printed in: {'; '.join(sources)}.", *pair_moves(atlas, pair)]
 
 
-def commands(pair: Pair, methods: Mapping[str, str]) -> list[str]:
-    """Return command lines that run both methods on one of the two published tests.
+def _cell_words(way: str, shot: str, metric: str) -> str:
+    return f"{way}{'-way' if way.isdecimal() else ''} {shot}-shot {metric}"
 
-    Args:
-        pair: the two published tests.
-        methods: {published name of a method: its name in fsbench}.
-    """
-    found = list(_tests(pair, methods))
+
+def _printed(entry: Entry) -> str:
+    cells = entry.cells().items()
+    return ", ".join(f"{_cell_words(*cell)} {each.figure.printed}" for cell, each in cells) or "no figure"
+
+
+def notes(pair: Pair) -> Iterator[str]:
+    """Yield what else the two names may mean, and on which other data sets both methods are."""
+    if pair.others:
+        yield f"The atlas also has {'; '.join(map(pair.meaning, pair.others))}."
+    if pair.programs:
+        yield f"Programs on other data sets: {', '.join(pair.programs)}."
+    if pair.elsewhere:
+        row = f"{slug(pair.one.method)}/{slug(pair.elsewhere[0])}"
+        yield f"Both are also on {', '.join(pair.elsewhere)}: name a row, such as {row}."
+
+
+def commands(pair: Pair, methods: Methods) -> list[str]:
+    """Return command lines that run both methods on one of the two published tests."""
+    have = dict.fromkeys(filter(None, (_own_name(entry, methods) for entry in (pair.one, pair.other))))
+    cell = pair.figures[0].cell if pair.figures else ("1", "1", "mIoU")
+    found = []
+    for options in dict.fromkeys(filter(None, (run_options(entry, cell) for entry in (pair.one, pair.other)))):
+        if have:
+            found.append(f"  fsbench bench --method {','.join(have)} {options[0]}")
+        if len(have) < 2:
+            found.append(f"  fsbench kit {options[1]}    # for a program of your own")
     if not found:
         return ["Neither test can be run here (see: fsbench list protocols)."]
-    if not pair.apart:
-        return ["The figures can be compared. To compare runs of your own with them:", *found]
+    if pair.verdict != OTHER:
+        return ["To compare runs of your own with the figures:", *found]
     return ["To make them comparable, run both under one test:", *found]
 
 
-def _tests(pair: Pair, methods: Mapping[str, str]) -> Iterator[str]:
-    """Yield a command for each of the two tests that can be run, with the methods of the two that the suite has."""
-    named = [entry.program.method for entry in (pair.one, pair.other) if entry.program]
-    have = list(dict.fromkeys(methods[name] for name in named if name in methods))
-    known = set(test_names())
-    for test in dict.fromkeys(_test_of(entry) for entry in (pair.one, pair.other)):
-        if test is None or test[0] not in known:
-            continue
-        protocol, dataset = test
-        if have:
-            yield f"  fsbench bench --method {','.join(have)} --dataset {dataset} --protocol {protocol}"
-        if len(have) < 2:
-            yield f"  fsbench kit {dataset} --protocol {protocol} --out kit    # for a program of your own"
-
-
-def _test_of(entry: Entry) -> tuple[str, str] | None:
-    """Return the protocol of an entry's program and our name of its data set; None if the suite has no such data."""
-    dataset = next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), None)
-    return (f"atlas:{entry.program.test.key}", dataset) if entry.program and dataset else None
+def _own_name(entry: Entry, methods: Methods) -> str | None:
+    """Return the name in fsbench of an entry's method with its backbone, or with fsbench's own."""
+    names = methods.get(entry.program.method, {}) if entry.program else {}
+    backbone = plain(entry.backbone)
+    return next((name for own, name in names.items() if backbone in plain(own)), names.get(""))

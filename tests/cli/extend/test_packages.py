@@ -22,7 +22,7 @@ TURNS = '''"""Queries in the list's reverse order, supports the next images of t
 
 from itertools import count
 
-from fsbench.protocols.draws.rules import DrawRule, one_way
+from fsbench.protocols.episode_rules.rules import DrawRule, one_way
 from fsbench.scores.confusion import VoidIgnored
 
 

@@ -64,13 +64,13 @@ def test_train_evaluate_and_find_again(run_arguments, bench_arguments, tmp_path,
     assert not (record.path / "evaluation").exists()
     paper = next(f for f in published_scores() if (f.method, f.dataset, f.stated) == ("EMAT", "pascal", "original"))
     assert why_not_comparable(record, paper) == [  # the demo's configuration and these arguments
-        "another method than EMAT", "data set demo instead of pascal", "way 1 instead of 2",
-        "episodes 9 instead of 1000", "image lists are derived instead of official",
+        "method another instead of EMAT", "data set demo instead of pascal", "way 1 instead of 2",
+        "episodes 9 instead of 1000", "image lists derived instead of official",
         "backbone demo instead of dinov2_vits14", "image size 128 instead of 700", "support_side 8 instead of 20",
         "presence_weight 0.3 instead of 0.1", "epochs 2 instead of 80", "effective batch 2 instead of 27",
         "validation on classes base instead of novel", "validation episodes 5 instead of 1000",
-        "limit_train_batches 1 instead of none", "fill_to 1 instead of 3", "another optimizer than the method's",
-        "another lr_scheduler than the method's", "training lists are derived instead of official",
+        "limit_train_batches 1 instead of none", "fill_to 1 instead of 3", "optimizer another instead of the method's",
+        "lr_scheduler another instead of the method's", "training lists derived instead of official",
     ]  # fmt: skip
     changed = (record.path / "run.json").stat().st_mtime_ns
 

@@ -100,7 +100,7 @@ DEFECTS = {
         "loss of step 1",
     ),
     "metric": ("fsbench.scores.answers.count", off_by_a_row, "prototype", " tp "),
-    "sampler": ("fsbench.protocols.draws.hsnet.draw_episode", another_seed, "prototype", "another episode: "),
+    "sampler": ("fsbench.protocols.episode_rules.hsnet.draw_episode", another_seed, "prototype", "another episode: "),
     "training sampler": ("fsbench.datamodules.loading.episodes.draw_episode", another_seed, "emat", "loss of step 1"),
     "resized mask": ("fsbench.datamodules.loading.items.RESIZES", a_row_lower, "prototype", "pixels differ"),
 }

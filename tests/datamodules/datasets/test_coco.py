@@ -27,7 +27,7 @@ from fsbench.datamodules.datasets.coco.dataset import CLASS_NAMES, MIN_PIXELS, C
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists.official import read_official
 from fsbench.datamodules.prepare.label_images import RENDERED
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic
 from tests.datamodules.builders import save_coco

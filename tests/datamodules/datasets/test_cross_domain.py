@@ -20,7 +20,7 @@ from fsbench.datamodules.datasets.deepglobe import DeepGlobe, DeepGlobeAll, crop
 from fsbench.datamodules.datasets.isic import IMAGES, Isic, IsicOne, lesion_classes
 from fsbench.datamodules.datasets.lung import Lung, LungAll
 from fsbench.datamodules.datasets.suim import Suim, class_masks
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 from fsbench.protocols.reading import load_segmentation
 from tests.drawn_domains import ARCHIVES, PREPARED, draw_isic, draw_suim, prepare_drawn
 

@@ -9,7 +9,7 @@ import yaml
 
 from fsbench.base.errors import DataError
 from fsbench.datamodules.datasets.folder import EXAMPLE, Folder
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 from tests.datamodules.builders import blocks, save_names, save_pairs, save_photo
 
 MAPS = {

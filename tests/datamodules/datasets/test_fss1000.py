@@ -11,8 +11,8 @@ from PIL import Image
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.datamodules.datasets import fss1000 as fss_splits
 from fsbench.datamodules.datasets.fss1000 import Fss1000, draw_splits, names_sha256, read_splits
-from fsbench.protocols.draws.image_lists import image_list
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.image_lists import image_list
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 from tests.datamodules.prepare.archives import packed, prepare, times
 
 NAMES = {"trn": ["zebra", "axe"], "val": ["bus"], "test": ["cup", "Bell"]}

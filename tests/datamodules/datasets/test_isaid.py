@@ -8,7 +8,7 @@ import pytest
 from fsbench.base.errors import DataError, SettingsError
 from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.isaid import LABEL_SUFFIX, Isaid, Isaid512
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 from fsbench.protocols.reading import load_protocol
 from tests.datamodules.builders import blocks, save_labels, save_photo
 

@@ -13,8 +13,8 @@ from fsbench.datamodules.datasets.fss1000 import Fss1000
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.protocols.draws.boxes import BoxTest
 from fsbench.protocols.draws.gfss import ValidationImages
-from fsbench.protocols.draws.image_lists import ImageLists, image_list
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.image_lists import ImageLists, image_list
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs

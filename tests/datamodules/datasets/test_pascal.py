@@ -29,8 +29,8 @@ from fsbench.data.published import checksums
 from fsbench.datamodules.datasets.pascal import CLASS_NAMES, Pascal, noise_table, set_samples
 from fsbench.datamodules.kinds.mask_folder import read_names
 from fsbench.datamodules.prepare.sbd import read_sbd
-from fsbench.protocols.draws.image_lists import image_list
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.image_lists import image_list
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 from tests.datamodules.builders import blocks, save_labels, save_names, save_pairs, save_photo
 from tests.datamodules.prepare.archives import packed, prepare, save_mat, times
 from tests.web import Web

@@ -13,8 +13,8 @@ from fsbench.datamodules.datasets.isic import Isic
 from fsbench.datamodules.datasets.pascal import Pascal, PascalAll
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.prepare.job import Job
-from fsbench.protocols.draws.pair_lists import pair_list
 from fsbench.protocols.draws.patnet import recurring_epoch
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 from fsbench.runner.engine.identity import adaptation_identity
 from tests.data_modules import episodic
 from tests.drawn_domains import draw_fss1000, draw_isic, draw_pascal

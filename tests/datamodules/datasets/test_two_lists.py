@@ -19,7 +19,7 @@ from fsbench.datamodules.datasets.isic import IMAGES, MASKS, NUMBERINGS, IsicFol
 from fsbench.datamodules.datasets.lungcancer import grey_values
 from fsbench.datamodules.kinds.two_lists import random_fifth
 from fsbench.datamodules.prepare.job import Job
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 from fsbench.protocols.reading import load_segmentation
 from tests.datamodules.prepare.archives import packed, prepare
 from tests.drawn_domains import prepare_drawn

@@ -14,7 +14,7 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists.official import read_official
 from fsbench.datamodules.lists.pfenet import MIN_PIXELS, find_image_list
-from fsbench.protocols.draws.image_lists import image_list, pairs_by_pixels
+from fsbench.protocols.episode_rules.image_lists import image_list, pairs_by_pixels
 from tests.datamodules.builders import blocks, save_coco, save_names, save_pairs
 
 FULL, HALF, SMALL = (0, 0, 64, 64), (0, 0, 32, 64), (40, 0, 2, 2)

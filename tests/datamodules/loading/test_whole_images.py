@@ -13,7 +13,7 @@ from fsbench.data.image_io import read_pixels
 from fsbench.data.label_maps import padded_shape
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.loading.items import LoadingConfig, load_item
-from fsbench.protocols.draws.image_lists import ImageLists
+from fsbench.protocols.episode_rules.image_lists import ImageLists
 from fsbench.protocols.whole_images import WHOLE_IMAGES
 from tests.methods.small import data
 

@@ -17,7 +17,7 @@ from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.loading.items import LoadingConfig, load_episode
 from fsbench.predict.result import decimal, palette
 from fsbench.predict.supports import Support, read_supports
-from fsbench.protocols.draws.pair_lists import pair_list
+from fsbench.protocols.episode_rules.pair_lists import pair_list
 from fsbench.protocols.reading import load_segmentation
 from fsbench.results.pictures.masks import paint_slots
 from fsbench.runner.engine.answering import evaluate_batch

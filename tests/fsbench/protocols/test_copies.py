@@ -25,8 +25,8 @@ from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.datamodules.loading.episodes import TrainingEpisodes
 from fsbench.datamodules.loading.items import LoadingConfig
 from fsbench.datamodules.options import EpisodicTest
-from fsbench.protocols.draws.pair_lists import pair_list
-from fsbench.protocols.draws.pools import Pool, ordinary_pool
+from fsbench.protocols.episode_rules.pair_lists import pair_list
+from fsbench.protocols.episode_rules.pools import Pool, ordinary_pool
 from fsbench.protocols.view import View
 from tests.datamodules.builders import blocks, save_names
 from tests.turned import save_turned

@@ -12,11 +12,11 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.protocols.draws.bam_gfss import bam_gfss_episodes
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.fscs import augment, size_pool
-from fsbench.protocols.draws.hsnet import draw_episode
 from fsbench.protocols.draws.incontext import episodes_of_objects, episodes_of_parts
 from fsbench.protocols.draws.large_objects import fssdino_episodes
-from fsbench.protocols.draws.pools import Pool, TooFewImages
-from fsbench.protocols.draws.vrp import training_epoch
+from fsbench.protocols.episode_rules.hsnet import draw_episode
+from fsbench.protocols.episode_rules.pools import Pool, TooFewImages
+from fsbench.protocols.episode_rules.vrp import training_epoch
 
 
 def plain_episode(episode_number, pairs, images_of, class_ids, rule, way, shot, empty):

@@ -19,7 +19,7 @@ from fsbench.protocols.draws.incontext import (
     episodes_of_parts,
     every_tenth,
 )
-from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.episode_rules.pools import Pool
 from fsbench.protocols.reading import load_protocol
 from tests.data_modules import episodic
 

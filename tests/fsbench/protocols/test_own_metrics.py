@@ -110,7 +110,7 @@ def test_every_sum_is_counted_once_and_leaves_images_out_as_the_others_do():
 def test_the_atlas_has_the_words_of_the_metric_that_ranks():
     def stated(*default: str) -> tuple[str, str]:
         found = own(default=default).conditions("pascal")
-        return found.metric, found.fb_iou
+        return found["metric"], found["fb_iou"]
 
     assert stated("Dice", "FB-IoU") == ("class-pooled Dice", "pooled")
     assert stated("Dice-error", "mIoU") == (NOT_STATED, "not computed")

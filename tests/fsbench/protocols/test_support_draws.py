@@ -11,7 +11,7 @@ from fsbench.data.episodes.manifest import read_manifest
 from fsbench.data.episodes.task import Task
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.imagefolder import ImageFolder
-from fsbench.protocols.draws.pools import lower_shots
+from fsbench.protocols.episode_rules.pools import lower_shots
 from fsbench.protocols.reading import load_protocol, load_segmentation
 from tests.data_modules import classification, episodic
 from tests.drawn_files import draw_classification

@@ -13,7 +13,7 @@ from fsbench.datamodules.datasets.coco import Coco
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.loading.items import LoadingConfig, load_item
-from fsbench.protocols.draws.streams import loader_seeds, torch_permutation
+from fsbench.protocols.episode_rules.streams import loader_seeds, torch_permutation
 from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.test import Test
 from fsbench.protocols.whole_images import WHOLE_IMAGES

@@ -1,8 +1,8 @@
 """The episodes of VRP-SAM's program around its goldens."""
 
-from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.streams import Generators
-from fsbench.protocols.draws.vrp import Division, training_epoch, training_steps, validation_episodes
+from fsbench.protocols.episode_rules.pools import Pool
+from fsbench.protocols.episode_rules.streams import Generators
+from fsbench.protocols.episode_rules.vrp import Division, training_epoch, training_steps, validation_episodes
 
 NAMES = [f"image{i}" for i in range(11)]
 IMAGES_OF = {1: NAMES[:5], 2: NAMES[4:9], 3: NAMES[6:]}

@@ -23,7 +23,7 @@ from fsbench.methods.abcdfss.head import (
 )
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import PYRAMIDS, Pyramid, block_features, build_pyramid_network
-from fsbench.protocols.draws.hsnet import draw
+from fsbench.protocols.episode_rules.hsnet import draw
 from tests.goldens.cases import Case
 from tests.goldens.declared import DOUBLE_AND_SINGLE, Clear, Kind, Parts, Result, Results, Same, absolute, relative
 from tests.goldens.hashed import hashed

@@ -21,7 +21,7 @@ from fsbench.datamodules.datasets.pascal import Pascal
 from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.draws.gfss import fixed_supports, queries_by_novel_class
 from fsbench.protocols.draws.listed import Listed
-from fsbench.protocols.draws.streams import loader_seeds
+from fsbench.protocols.episode_rules.streams import loader_seeds
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.reading import load_protocol
 from tests.goldens.cases import Case, Skipped

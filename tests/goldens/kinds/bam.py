@@ -15,7 +15,7 @@ from fsbench.methods.modules.base_ensemble import ensemble_losses
 from fsbench.methods.modules.maps import resize
 from fsbench.methods.modules.pspnet import Features, PSPNet
 from fsbench.methods.modules.pspnet_weights import to_bam_names
-from fsbench.protocols.draws.image_lists import pairs_by_pixels
+from fsbench.protocols.episode_rules.image_lists import pairs_by_pixels
 from fsbench.protocols.reading import load_segmentation
 from fsbench.scores.answers import SegmentationAnswer, count
 from fsbench.scores.confusion import intersection_union, mean_iou

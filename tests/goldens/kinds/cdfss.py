@@ -24,7 +24,7 @@ from fsbench.datamodules.kinds.binary_masks import ListedMasks
 from fsbench.methods.blind import Blind, centre_mask, otsu_threshold, saliency, saliency_mask
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.protocols.draws.by_word import one_stream
-from fsbench.protocols.draws.pools import Pool, ordinary_pool
+from fsbench.protocols.episode_rules.pools import Pool, ordinary_pool
 from fsbench.protocols.reading import load_segmentation
 from fsbench.protocols.view import View
 from fsbench.scores.confusion import COUNTS

@@ -13,8 +13,8 @@ from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.draws.fscs import augment, size_pool
-from fsbench.protocols.draws.hsnet import draw_episode
-from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.episode_rules.hsnet import draw_episode
+from fsbench.protocols.episode_rules.pools import Pool
 from fsbench.scores.answers import SegmentationResult, count
 from fsbench.scores.confusion import background_intersection_union, intersection_union
 from tests.goldens.cases import Case, Skipped

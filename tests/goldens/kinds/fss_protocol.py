@@ -14,8 +14,8 @@ from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.data.transforms import resize_image
 from fsbench.datamodules.lists.official import read_official
 from fsbench.protocols.draws.by_word import one_stream
-from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.streams import loader_seeds
+from fsbench.protocols.episode_rules.pools import Pool
+from fsbench.protocols.episode_rules.streams import loader_seeds
 from tests.goldens.cases import Case, Skipped
 from tests.goldens.declared import Kind, Parts, Results, Same, absolute
 from tests.goldens.meters import episode_list, line_of, listed_pool, parse_pair, same_list

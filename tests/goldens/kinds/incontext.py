@@ -26,7 +26,7 @@ from fsbench.datamodules.datasets.pascal_part import PascalPart
 from fsbench.datamodules.kinds.views import ViewData, view_photo
 from fsbench.protocols.draws.by_word import one_stream
 from fsbench.protocols.draws.incontext import OwnEpisodes
-from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.episode_rules.pools import Pool
 from fsbench.protocols.reading import load_protocol
 from fsbench.protocols.view import View
 from tests.goldens.cases import Case

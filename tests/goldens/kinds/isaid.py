@@ -13,7 +13,7 @@ from fsbench.data.episodes.episode import Episode
 from fsbench.data.label_maps import resize_labels, way_labels
 from fsbench.datamodules.datasets.isaid import Isaid, Isaid512
 from fsbench.protocols.draws.by_word import one_stream
-from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.episode_rules.pools import Pool
 from fsbench.protocols.reading import load_segmentation
 from tests.goldens.cases import Case
 from tests.goldens.declared import Check, Kind, Parts, Results, Same, absolute

@@ -15,8 +15,8 @@ from fsbench.methods.hsnet.patnet import PATNet, Support
 from fsbench.networks.backbones.base import BackboneConfig
 from fsbench.networks.backbones.timm_networks import PYRAMIDS, block_features, build_pyramid_network
 from fsbench.networks.ops.kept_correlation import resize_mask
-from fsbench.protocols.draws.hsnet import draw
 from fsbench.protocols.draws.patnet import epoch_seed, item_order
+from fsbench.protocols.episode_rules.hsnet import draw
 from tests.goldens import networks as n
 from tests.goldens.batches import training_batch
 from tests.goldens.cases import Case

@@ -28,9 +28,9 @@ from fsbench.networks.backbones.hub_networks import new_network
 from fsbench.networks.backbones.sam import PromptableNetwork, SamNet, metas_name, sam_settings
 from fsbench.networks.backbones.sam2_sam3 import sine_code
 from fsbench.networks.weights.table import WeightFile
-from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.streams import Generators
-from fsbench.protocols.draws.vrp import SEED, Division, training_epoch, validation_episodes
+from fsbench.protocols.episode_rules.pools import Pool
+from fsbench.protocols.episode_rules.streams import Generators
+from fsbench.protocols.episode_rules.vrp import SEED, Division, training_epoch, validation_episodes
 from tests.goldens import networks as n
 from tests.goldens.cases import Case, Skipped
 from tests.goldens.declared import (

@@ -1,23 +1,33 @@
 """Write the page of the atlas: one file, which opens from disk."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
 
+from fsbench.base.errors import SettingsError
 from fsbench.base.files import write_text
 from fsbench.base.version import __version__
 from fsbench.pages.look.theme import page_scripts, page_styles, template_environment
 from fsbench.pages.report.atlas.islands import WIDTH, place_islands
-from fsbench.protocols.conditions import ATLAS_NAMES, CONDITIONS, DATASET, DEPENDS_ON, LABELS, MIN_OBJECT, TASK, UNKNOWN
+from fsbench.protocols.conditions import (
+    CONDITIONS,
+    DATASET,
+    DEPENDS_ON,
+    LABELS,
+    METRIC,
+    MIN_OBJECT,
+    TASK,
+    UNKNOWN,
+    VOID,
+)
 from fsbench.protocols.programs import EVIDENCED, Program
-from fsbench.protocols.published_tests import is_runnable
-from fsbench.protocols.reading import ATLAS
 from fsbench.results.atlas.atlas import TEST, TOLD, Atlas, Entry, Group, Rank
 from fsbench.results.atlas.effects import Effect, read_effects
-from fsbench.results.atlas.moves import BEYOND, WITHIN, Cell, known_moves
-from fsbench.results.atlas.pairs import NAMED, USUAL_BACKBONE, named_by_program
+from fsbench.results.atlas.moves import BEYOND, WITHIN, Cell, known_moves, run_options
+from fsbench.results.atlas.pairs import ONE, Comparisons, plain, title
 
 FILTERS = tuple(key for key in (*TEST, *TOLD, MIN_OBJECT.key, DEPENDS_ON.key) if key != DATASET.key)
 """Conditions that rows are filtered by, besides data set, shot, backbone and method."""
@@ -28,7 +38,6 @@ SHOTS = ("1", "5", "10")
 
 TEMPLATES = Path(__file__).parent.with_name("templates")
 
-REMARKED = tuple(key for key in CONDITIONS if key not in (*TEST, *TOLD))
 _WORDS = {key: {value.word: value.sentence for value in one.values} for key, one in CONDITIONS.items() if one.values}
 _SOURCES = {DATASET.key: DATASET.label, "program": "whole program"}
 
@@ -59,50 +68,64 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
     shown = [_group_values(group, number) for group, number in zip(groups, numbers, strict=True)]
     ranks = {key: rank for group in groups for key, rank in group.ranks(atlas).items()}
     entries = {entry.id: _entry_values(atlas, entry, ranks) for group in groups for entry in group.entries}
-    effects, tests = read_effects(), _tests(atlas)
+    places = {id_: place for place, id_ in enumerate(sorted(entries))}  # as JSON has them
+    effects, names = read_effects(), _names(atlas)
+    sets, pairs = _pairs(atlas, names)
     figures = sorted({(f["way"], f["metric"]) for e in entries.values() for f in e["figures"] if f["whole"]})
     figures.sort(key=lambda each: (each != USUAL, each))
     data = {
-        "entries": entries, "labels": LABELS, "test": TEST, "told": TOLD, "shots": SHOTS,
+        "entries": entries, "labels": LABELS, "conditions": list(CONDITIONS), "test": TEST, "told": TOLD,
+        "shots": SHOTS,
         "meaning": {key: one.meaning for key, one in CONDITIONS.items()}, "words": _WORDS, "unknown": list(UNKNOWN),
-        "open": {key: [value.word for value in one.values if value.choice] for key, one in CONDITIONS.items()},
+        "open": {key: [value.word for value in one.values if value.is_open] for key, one in CONDITIONS.items()},
         "groups": {str(each["number"]): each["words"] for each in shown},
-        "usual_backbone": USUAL_BACKBONE, "within": WITHIN, "beyond": BEYOND,
-        "tests": tests, "names": list(tests), "verbs": {key: one.verb for key, one in CONDITIONS.items()},
-        "phrases": {key: {value.word: value.phrase for value in one.values if value.phrase}
-                    for key, one in CONDITIONS.items()}, "remarked": REMARKED, "named": NAMED,
+        "within": WITHIN, "beyond": BEYOND, "names": names, "sets": sets,
+        "pairs": {key: [places.get(word, word) for word in found] for key, found in pairs.items()},
     }  # fmt: skip
-    sets = list(dict.fromkeys(group.conditions[DATASET.key] for group in groups))
+    datasets = list(dict.fromkeys(group.conditions[DATASET.key] for group in groups))
     values = {name: sorted({entry.conditions[name] for entry in atlas.entries}) for name in FILTERS}
     return environment.get_template("atlas.html").render(
         **dict(common)
         | {"styles": page_styles(TEMPLATES / "atlas.css"), "scripts": page_scripts(TEMPLATES / "atlas.js")},
-        groups=shown, data=data, datasets=sets, filters=values, labels=LABELS, figures=figures, shots=SHOTS,
+        groups=shown, data=data, datasets=datasets, filters=values, labels=LABELS, figures=figures, shots=SHOTS,
         backbones=sorted({entry.backbone for entry in atlas.entries}), meaning=_meanings(effects),
-        islands=[_islands(name, groups, numbers) for name in sets], width=WIDTH,
-        programs=len(atlas.programs), run=sum(program.certainty == "run" for program in atlas.programs), tests=tests,
+        islands=[_islands(name, groups, numbers) for name in datasets], width=WIDTH,
+        programs=len(atlas.programs), run=sum(program.certainty == "run" for program in atlas.programs), names=names,
         meaning_of=lambda key, word: CONDITIONS[key].meaning_of(word), ours=any(entry.ours for entry in atlas.entries),
     )  # fmt: skip
 
 
-def _tests(atlas: Atlas) -> dict[str, dict[str, Any]]:
-    """Return the evaluation programs by "method, data set", each with an entry that it made, for comparisons of two.
+def _names(atlas: Atlas) -> dict[str, str]:
+    """Return {name as `plain` writes it: name} of each method, and of each with each of its data sets."""
+    both = sorted(
+        {(program.method, program.dataset) for program in atlas.programs}, key=lambda each: plain("".join(each))
+    )
+    return {plain(name): name for method, dataset in both for name in (method, f"{method}, {dataset}")}
 
-    Conditions that figures of the entry have otherwise than the program are given as the program has them.
+
+def _pairs(atlas: Atlas, names: Mapping[str, str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Return which tests are compared for each two names.
+
+    Returns:
+        {"plain name|plain name": data set} of each two methods that share one, and {the same, each on one data set:
+        [verdict, first entry, second entry, the verdict's mark]}, or [why not].
     """
-    found: dict[str, dict[str, Any]] = {}
-    for entry in sorted(atlas.entries, key=lambda entry: (entry.dataset != "PASCAL-5i", entry.method.lower())):
-        if entry.program is None:
+    comparisons, sets, found = Comparisons(atlas), dict[str, str](), dict[str, list[str]]()
+    for pair_names in combinations_with_replacement(names, 2):
+        one, other = (names[name].partition(", ")[2] for name in pair_names)
+        key = "|".join(pair_names)
+        if one != other:
             continue
-        own = {name: entry.program.conditions[name] for name in entry.changes}
-        key = entry.program.test.key
-        found.setdefault(
-            f"{entry.program.method}, {entry.dataset}",
-            {"entry": entry.id, "own": own,
-             "protocol": f"{ATLAS}{key}" if is_runnable(key) else "",
-             "dataset": next((ours for ours, name in ATLAS_NAMES.items() if name == entry.dataset), "")},
-        )  # fmt: skip
-    return found
+        try:
+            pair = comparisons.pair(*pair_names)
+        except SettingsError as error:
+            found |= {key: [f"{str(error)[0].upper()}{str(error)[1:]}."]} if one else {}
+            continue
+        if not one:
+            sets[key] = pair.one.dataset
+        else:
+            found[key] = [f"{pair.sentence}.", pair.one.id, pair.other.id, "alike" if pair.verdict == ONE else "apart"]
+    return sets, found
 
 
 def _numbers(groups: Sequence[Group]) -> list[int]:
@@ -124,12 +147,18 @@ def _group_values(group: Group, number: int) -> dict[str, Any]:
     words = "; ".join(f"{label}: {value}" for label, value, _ in conditions)
     return {
         "number": f"{_anchor(dataset)}-{number}" if number else f"{_anchor(dataset)}-{_anchor(group.entries[0].id)}",
-        "name": f"{dataset}, test {number}" if number else f"{dataset}, test not known",
+        "name": f"{dataset}, {f'test {number}' if number else _unknown(group)}",
         "conditions": conditions, "known": group.is_known, "entries": group.entries, "dataset": dataset, "task": task,
         "words": f"{dataset}, {task}; {words}",
         "shared": group.is_known and len({_island_name(entry) for entry in group.entries}) > 1,
         "methods": len({entry.method for entry in group.entries}),
     }  # fmt: skip
+
+
+def _unknown(group: Group) -> str:
+    """Say what of a test is not known, if not all of it."""
+    unsure = [CONDITIONS[key] for key, word in group.conditions.items() if CONDITIONS[key].is_unsure(word)]
+    return "test not known" if {VOID, METRIC} <= {*unsure} else f"not known: {', '.join(one.label for one in unsure)}"
 
 
 def _entry_values(atlas: Atlas, entry: Entry, ranks: Mapping[tuple[str, Cell], Rank]) -> dict[str, Any]:
@@ -147,13 +176,14 @@ def _entry_values(atlas: Atlas, entry: Entry, ranks: Mapping[tuple[str, Cell], R
                 "value": figure.printed, "source": figure.source, "repeated": each.repeated, "note": each.note,
                 "setting": figure.setting, "whole": figure.is_whole, "first": cell is not None,
                 "rank": str(rank) if rank else "",
-                **(_moves(atlas, named_by_program(entry), cell) if cell and is_compared else {}),
+                "moves": _moves(atlas, entry, cell) if cell and is_compared else {},
             }
         )  # fmt: skip
     return {
         "method": entry.method, "backbone": entry.backbone, "variant": entry.variant, "dataset": entry.dataset,
         "conditions": dict(entry.conditions), "figures": figures, "marks": entry.marks,
-        "ours": entry.ours, "changes": [] if entry.ours else list(entry.changes),
+        "ours": entry.ours, "changes": [] if entry.ours else list(entry.changes), "title": title(entry),
+        "run": run_options(entry, next(iter(cells.values()), ("1", "1", "mIoU"))),
         "program": None if program is None else {
             "id": program.id, "method": program.method, "file": program.program, "paper": program.paper,
             "venue": program.venue, "year": program.year, "repository": program.repository,
@@ -165,10 +195,9 @@ def _entry_values(atlas: Atlas, entry: Entry, ranks: Mapping[tuple[str, Cell], R
 
 
 def _moves(atlas: Atlas, entry: Entry, cell: Cell) -> dict[str, Any]:
-    """Return how far other images move a score, in sentences, and beyond what number a difference is more than that."""
-    spread = atlas.spread(entry.conditions, cell)
-    judged = spread is not None and spread.reported.figure.is_whole
-    return {"moves": known_moves(atlas, entry, cell), "explained": spread.of_difference if spread and judged else None}
+    """Return the sentences and the limit of `known_moves`."""
+    moves = known_moves(atlas, entry, cell)
+    return {"known": moves.known, "limit": moves.limit, "whole": moves.is_whole, "measure": moves.measure}
 
 
 def _absence(program: Program, name: str) -> str:

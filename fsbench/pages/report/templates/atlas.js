@@ -115,35 +115,10 @@
     panel.append(folded);
   };
 
-  // Two tests: the answer in a sentence, the words side by side, and the commands; as fsbench.results.atlas.pairs
+  // Two tests: the verdict, the figures, the words side by side, and the commands; Python chose the two
   const pairFields = all("[data-pair]"), answer = document.getElementById("answer"), beside = document.getElementById("beside");
-  const testNamed = (text) => {
-    const names = data.names, wanted = text.trim().toLowerCase();
-    const name = names.find((each) => each.toLowerCase() === wanted) ?? names.find((each) => each.toLowerCase().startsWith(`${wanted}, `))
-      ?? names.find((each) => wanted && each.toLowerCase().startsWith(wanted));
-    if (!name) return null;
-    const test = data.tests[name], entry = data.entries[test.entry];
-    return { ...test, name, method: entry.program.method, set: entry.dataset, conditions: { ...entry.conditions, ...test.own } };
-  };
-  const unsure = (name, word) => unknown.includes(word) || (data.open[name] ?? []).includes(word);
-  const verdict = (one, other, apart) => {
-    const sure = apart.filter((name) => ![one, other].some((each) => unsure(name, each.conditions[name])));
-    const phrase = (name, word) => data.phrases[name]?.[word] ?? `${data.verbs[name]} '${word}'`;
-    const clauses = sure.slice(0, data.named).map((name) => [one, other].map((each) => `${each.method} ${phrase(name, each.conditions[name])}`).join(", "));
-    const rest = sure.length - clauses.length;
-    if (rest) clauses.push(`and ${rest} more condition${rest > 1 ? "s differ" : " differs"}`);
-    if (!apart.length) return `comparable: ${one.method} and ${other.method} share the test on ${one.set} and get the same labels and help`;
-    if (!sure.length) return `not known to be comparable: nobody can tell whether ${one.method} and ${other.method} agree in ${apart.map((name) => data.labels[name]).join("; ")}`;
-    if (sure.every((name) => data.told.includes(name))) {
-      const told = [one, other].map((each) => {
-        const phrases = sure.map((name) => phrase(name, each.conditions[name])), gets = phrases.filter((words) => words.startsWith("gets "));
-        const all = gets.map((words, i) => (i ? words.slice("gets ".length) : words));
-        return `${each.method} ${[...all, ...phrases.filter((words) => !gets.includes(words))].join(" and ")}`;
-      });
-      return `the same test, but no common rank, because the methods get different help: ${told.join("; ")}`;
-    }
-    return `not comparable: ${clauses.join("; ")}`;
-  };
+  const figuresBox = document.getElementById("figures");
+  let asked_of = null; // bodies of the two tests that are compared
   const near = (text, names) => { // names that share a run of letters with what was typed
     const wanted = text.toLowerCase();
     for (let size = wanted.length - 1; size > 1; size -= 1) {
@@ -152,88 +127,73 @@
     }
     return [];
   };
-  // What both print, with one backbone where they share one; as fsbench.results.atlas.pairs
-  const figuresBox = document.getElementById("figures");
-  let asked_of = null; // bodies of the two tests that are compared
-  const entriesOf = (test) => Object.entries(data.entries).filter(([, e]) => !e.ours && e.program?.id === data.entries[test.entry].program.id);
-  const of = (entry, like) => entry.figures.find((f) => f.first && f.way === like.way && f.shot === like.shot && f.metric === like.metric);
-  const common = (a, b) => a.figures.filter((f) => f.first && of(b, f));
-  const pairOf = (one, other) => { // the entries whose figures are shown
-    const [ours, theirs] = [one, other].map((test) => entriesOf(test).map(([id, entry]) => ({ id, ...entry })));
-    const named = ([a, b]) => `${a.backbone}|${b.backbone}|${a.id}|${b.id}`;
-    const far = ([a, b]) => [Boolean(a.changes.length || b.changes.length), a.backbone !== b.backbone, Boolean(a.variant || b.variant), a.backbone !== data.usual_backbone].reduce((sum, each) => 2 * sum + each, 0);
-    const [pair] = ours.flatMap((a) => theirs.map((b) => [a, b])).filter(([a, b]) => common(a, b).length).sort((x, y) => far(x) - far(y) || (named(x) < named(y) ? -1 : 1));
-    return pair;
-  };
-  const sentences = (one, other, a, b) => {
-    const shared = common(a, b), metric = (shared.find((f) => f.metric === "mIoU") ?? shared[0]).metric;
-    const order = (f) => [f.way, f.shot].map((word) => word.padStart(9)).join();
-    const shown = shared.filter((f) => f.metric === metric).sort((x, y) => order(x).localeCompare(order(y))), least = shown[0];
-    const said = [[one, least], [other, of(b, least)]].map(([test, f]) => `${test.method}: ${f.source}`);
-    const apart = Math.abs(of(b, least).value - least.value) > least.explained + 1e-9;
-    const verdict = least.explained === null ? [] : [apart ? data.beyond : data.within];
-    const figures = shown.map((f) => {
-      const values = [f.value, of(b, f).value], digits = Math.max(...values.map((value) => (value.split(".")[1] ?? "").length));
-      const gap = (values[1] - values[0]).toFixed(digits), same = a.backbone === b.backbone, names = [one.method, other.method];
-      const [first, second] = [a, b].map((entry, i) => `${names[i]}${same ? "" : ` (${entry.backbone})`} ${values[i]}`);
-      return `${/^\d+$/.test(f.way) ? `${f.way}-way ` : ""}${f.shot}-shot ${metric}${same ? `, ${a.backbone}` : ""}: ${first} and ${second}; ${Number(gap) ? `${names[Number(gap > 0)]} is ${gap.replace("-", "")} higher` : "they are equal"}.`;
+  const named = (name) => name.toLowerCase().replaceAll("+", " plus ").replace(/[^a-z0-9]+/g, "");
+  const printed = (f) => `${f.way}${/^\d+$/.test(f.way) ? "-way" : ""} ${f.shot}-shot ${f.metric}`;
+  const sentences = (a, b) => { // as fsbench.results.tables.pair_text
+    const of = (entry, like) => entry.figures.find((f) => f.first && printed(f) === printed(like));
+    const shared = a.figures.filter((f) => f.first && of(b, f));
+    if (!shared.length) {
+      const each = [a, b].map((entry) => `${entry.title} has ${entry.figures.filter((f) => f.first).map((f) => `${printed(f)} ${f.value}`).join(", ") || "no figure"}`);
+      return [`No figures of the same ways, shots and metric on ${a.dataset}: ${each.join(" and ")}.`];
+    }
+    const metric = (shared.find((f) => f.metric === "mIoU") ?? shared[0]).metric, order = (f) => [f.way, f.shot].map((word) => word.padStart(9, "0")).join();
+    const shown = shared.filter((f) => f.metric === metric).sort((x, y) => (order(x) < order(y) ? -1 : 1)).map((f) => [f, of(b, f)]);
+    const gap = ([f, g]) => (g.value - f.value).toFixed(Math.max(...[f, g].map((each) => (each.value.split(".")[1] ?? "").length)));
+    const same = a.backbone === b.backbone;
+    const figures = shown.map((both) => {
+      const [f, g] = both, higher = Number(gap(both)) ? `${(gap(both) > 0 ? b : a).title} is ${gap(both).replace("-", "")} higher` : "they are equal";
+      return `${printed(f)}${same ? `, ${a.backbone}` : ""}: ${a.title} ${f.value} and ${b.title} ${g.value}; ${higher}${same ? "" : `, though ${a.backbone} against ${b.backbone}`}.`;
     });
-    return [...figures, `Printed in: ${[...new Set(said)].join("; ")}.`, ...least.moves, ...verdict];
+    const sources = new Set([a, b].map((entry, i) => `${entry.title}: ${shown[0][i].source}`));
+    const all = shown.flatMap((both) => both.map((f) => ({ ...f.moves, gap: gap(both) })).filter((each) => each.known));
+    const best = all.find((each) => each.limit !== null) ?? all[0];
+    if (!best) return [...figures, `Printed in: ${[...sources].join("; ")}.`];
+    const beyond = best.limit !== null && Math.abs(best.gap) > best.limit + 1e-9;
+    return [...figures, `Printed in: ${[...sources].join("; ")}.`, ...best.known, ...(beyond ? [data.beyond] : best.whole ? [data.within] : best.measure)];
   };
   const command = (text) => { // breaks at spaces alone, not within --protocol
     const shown = make("pre");
     shown.append(...text.split(/([ \n])/).map((word) => (word.trim() ? make("span", word) : word)));
     return shown;
   };
-  const showFigures = (one, other, pair) => {
-    const lines = pair ? sentences(one, other, ...pair) : [`${one.method} and ${other.method} print no figure of the same ways, shots and metric on ${one.set}.`];
-    figuresBox.replaceChildren(...lines.map((line) => (line.startsWith(" ") ? command(line.trim()) : make("p", line))));
-    const bodiesOf = (test) => {
-      const own = entriesOf(test), plain = own.filter(([, e]) => !e.changes.length);
-      return (plain.length ? plain : own).map(([id]) => rows.find((row) => row.dataset.row === id)?.parentElement);
-    };
-    asked_of = new Set([...bodiesOf(one), ...bodiesOf(other)]);
-  };
   const compare = () => {
     figuresBox.replaceChildren();
     asked_of = null;
     const typed = pairFields.map((each) => each.value.trim());
-    let [one, other] = typed.map(testNamed);
     beside.hidden = true;
     answer.textContent = "";
     answer.className = "";
     if (typed.some((text) => !text)) return;
-    const lost = typed.find((text, i) => ![one, other][i]);
+    const lost = typed.find((text) => !data.names[named(text)]);
     if (lost) {
-      const found = near(lost, data.names);
+      const found = near(lost, Object.values(data.names));
       answer.textContent = `No evaluation program is called “${lost}”${found.length ? `; there is ${found.join(" · ")}` : ""}.`;
       return;
     }
-    if (one.set !== other.set) { // a bare method is meant on the other's data set, where it has a row
-      const moved = [testNamed(`${one.method}, ${other.set}`), testNamed(`${other.method}, ${one.set}`)];
-      if (!typed[0].includes(",") && moved[0]) one = moved[0];
-      else if (!typed[1].includes(",") && moved[1]) other = moved[1];
-    }
-    const pair = pairOf(one, other);
-    if (pair) [one, other] = [one, other].map((test, i) => ({ ...test, method: pair[i].changes.length ? pair[i].method : test.method, conditions: pair[i].conditions }));
-    const names = [...data.test, ...data.told];
-    const apart = names.filter((name) => one.conditions[name] !== other.conditions[name] || unsure(name, one.conditions[name]));
-    answer.textContent = `${verdict(one, other, apart).replace(/^./, (letter) => letter.toUpperCase())}.`;
-    answer.className = apart.length ? "apart" : "alike";
-    showFigures(one, other, pair);
+    const names = typed.map((text) => data.names[named(text)]), own = names.map((name) => name.split(", ")[1]);
+    const set = own[0] ?? own[1] ?? data.sets[names.map(named).sort().join("|")]; // a bare method is meant on the other's
+    const key = names.map((name, i) => named(own[i] ? name : `${name}${set}`)).sort().join("|");
+    const [sentence, ...ids] = data.pairs[key] ?? ["These are figures on other images and classes, which no test compares."];
+    answer.textContent = sentence;
+    answer.className = ids[2] ?? "apart";
+    if (!ids.length) return;
+    const both = ids.slice(0, 2).map((place) => Object.values(data.entries)[place]);
+    asked_of = new Set(rows.filter((row) => both.some((entry) => entry.program?.id === data.entries[row.dataset.row].program?.id)).map((row) => row.parentElement));
+    figuresBox.replaceChildren(...sentences(...both).map((line) => (line.startsWith(" ") ? command(line.trim()) : make("p", line))));
     const head = make("tr"), body = beside.querySelector("tbody");
-    head.append(make("th", "condition"), make("th", one.name, "word"), make("th", other.name, "word"));
+    head.append(make("th", "condition"), ...both.map((entry) => make("th", `${entry.title}, ${entry.dataset}`, "word")));
     beside.querySelector("thead").replaceChildren(head);
-    body.replaceChildren(...[...names, ...data.remarked].map((name) => {
+    const apart = differences(...both);
+    body.replaceChildren(...data.conditions.map((name) => {
       const row = make("tr", undefined, apart.includes(name) ? "chosen" : ""), first = make("th", data.labels[name]);
       first.scope = "row";
-      row.append(first, ...[one, other].map((each) => { const place = make("td", each.conditions[name], "word"); place.title = meaning(name, each.conditions[name]); return place; }));
+      row.append(first, ...both.map((each) => { const place = make("td", each.conditions[name], "word"); place.title = meaning(name, each.conditions[name]); return place; }));
       return row;
     }));
-    const tests = [one, other].filter((each, i, list) => each.protocol && each.dataset && list.findIndex((found) => found.protocol === each.protocol) === i);
+    const tests = new Map(both.filter((entry) => entry.run).map((entry) => [entry.run[0], entry.run]));
     beside.lastElementChild.replaceChildren(
-      make("p", tests.length ? "To run any method, or a program of your own, under one of the two tests:" : "Neither test can be run here."),
-      ...tests.map((each) => command(`fsbench bench --method METHOD --dataset ${each.dataset} --protocol ${each.protocol}\nfsbench kit ${each.dataset} --protocol ${each.protocol} --out kit`)),
+      make("p", tests.size ? "To run any method, or a program of your own, under one of the two tests:" : "Neither test can be run here."),
+      ...[...tests.values()].map(([bench, kit]) => command(`fsbench bench --method prototype ${bench}\nfsbench kit ${kit}`)),
     );
     beside.hidden = false;
   };

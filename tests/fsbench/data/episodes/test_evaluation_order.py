@@ -7,8 +7,8 @@ import pytest
 
 from fsbench.data.episodes.episode import Episode
 from fsbench.data.episodes.evaluation_order import BLOCK, SERVED, evaluation_order, next_uses, supports_of
-from fsbench.protocols.draws.hsnet import draw_episode
-from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.episode_rules.hsnet import draw_episode
+from fsbench.protocols.episode_rules.pools import Pool
 
 
 def episodes(images=120, count=360, shot=1, way=1):

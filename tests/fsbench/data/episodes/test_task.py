@@ -16,7 +16,7 @@ from fsbench.data.episodes.task import ManifestTask, Task
 from fsbench.datamodules.datasets.folder import Folder
 from fsbench.datamodules.episodic import EpisodicDataModule
 from fsbench.protocols.draws.listed import Listed
-from fsbench.protocols.draws.pair_lists import base_validation_pairs, pair_list
+from fsbench.protocols.episode_rules.pair_lists import base_validation_pairs, pair_list
 from fsbench.protocols.kit.kit import Kit
 from fsbench.protocols.reading import load_protocol
 from fsbench.runner.config.parse import option_names

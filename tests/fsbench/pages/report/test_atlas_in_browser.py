@@ -8,7 +8,7 @@ import pytest
 
 from fsbench.pages.report.atlas.page import write_atlas_page
 from fsbench.results.atlas.atlas import read_atlas
-from fsbench.results.atlas.pairs import pair_named
+from fsbench.results.atlas.pairs import Comparisons
 from fsbench.results.tables.pair_text import figure_lines
 from tests.browser import wait_until
 from tests.fsbench.pages.report.test_in_browser import opened
@@ -113,19 +113,20 @@ def test_filter_group_why_not_export_and_address(chromium, atlas, page_file):
 
 @pytest.mark.slow(2)
 def test_two_names_give_the_answer_of_the_command(chromium, atlas, page_file):
-    pairs = [("BAM", "HMNet"), ("HSNet", "AFANet"), ("bam", "msanet"), ("FS-SAM2", "CLIPSeg"), ("HSNet", "PANet"),
-             ("CANet", "PMMs / RPMMs"), ("BAM, COCO-20i", "HMNet")]  # fmt: skip
+    pairs = [("BAM", "HMNet"), ("AFANet", "HSNet"), ("bam", "msanet"), ("CLIPSeg", "FS-SAM2"), ("HSNet", "PANet"),
+             ("CANet", "PMMs / RPMMs"), ("Matcher", "SANSA (strict)"), ("BAM, COCO-20i", "HMNet")]  # fmt: skip
+    comparisons = Comparisons(atlas)
     with opened(chromium, page_file) as page:
         one, other, answer = page.locator("[data-pair=a]"), page.locator("[data-pair=b]"), page.locator("#answer")
         for names in pairs:
             one.fill(names[0])
             other.fill(names[1])
-            pair = pair_named(atlas, *(name.replace(", ", "/") for name in names))
-            expected, figures = pair.sentence, [line.strip() for line in figure_lines(atlas, pair) if line]
+            pair = comparisons.pair(*(name.replace(", ", "/") for name in names))
+            figures = [line.strip() for line in figure_lines(atlas, pair)]
             assert page.locator("#figures > *").all_inner_texts() == figures, names
             both = {pair.one.program.id, pair.other.program.id}
             assert both <= {program for name in shown(page) if (program := program_of(atlas, name))}
-            assert answer.inner_text() == f"{expected[0].upper()}{expected[1:]}."
+            assert answer.inner_text() == f"{pair.sentence}."
         assert asked(page) == {"a": "BAM, COCO-20i", "b": "HMNet"}
         page.locator("#beside summary").click()
         words = page.locator("#beside tbody tr.chosen").all_inner_texts()

@@ -4,43 +4,40 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import get_args
 
 import numpy as np
 import pytest
 
 from fsbench.base.errors import DataError
 from fsbench.data.episodes.task import Task
-from fsbench.protocols import conditions
-from fsbench.protocols.draws.by_word import ATLAS
+from fsbench.protocols.conditions import EPISODE_DRAW, OF_DATASET
 from fsbench.protocols.draws.gfss import fixed_supports, queries_by_novel_class
-from fsbench.protocols.draws.lists import ATLAS as LISTS
-from fsbench.protocols.draws.pools import Pool, TooFewImages
-from fsbench.protocols.draws.rules import EpisodeSource
-from fsbench.protocols.draws.streams import Streams
+from fsbench.protocols.episode_rules.pools import Pool, TooFewImages
+from fsbench.protocols.episode_rules.rules import DrawRule, EpisodeSource
+from fsbench.protocols.episode_rules.streams import Streams
 from fsbench.protocols.reading import load_protocol
 from tests.fsbench.protocols.drawn_sets import pascal_with_novel_training
 
 NAMES = [f"image{i:02d}" for i in range(12)]
 IMAGES_OF: Mapping[int, Sequence[str]] = {1: NAMES[:6], 2: NAMES[4:10], 3: NAMES[7:]}
 PAIRS = [(name, number) for name in NAMES for number, images in IMAGES_OF.items() if name in images]
+NOTHING_IS_DRAWN = "next of the list"
+RULES = {
+    one.word: one.part for one in EPISODE_DRAW.values
+    if isinstance(one.part, DrawRule) and one != OF_DATASET and one.word != NOTHING_IS_DRAWN
+}  # fmt: skip
 OWN_SUPPORT = "image then class, query allowed as support"
 
 
 def source(draw: str, shot: int = 2, streams: Streams | None = None, **more: object) -> EpisodeSource:
     shown = {name: [number for number, images in IMAGES_OF.items() if name in images] for name in NAMES}
-    pool = Pool(PAIRS, IMAGES_OF, [1, 2, 3], ATLAS[draw].rule, shown.__getitem__)  # type: ignore[arg-type]
+    pool = Pool(PAIRS, IMAGES_OF, [1, 2, 3], RULES[draw].rule, shown.__getitem__)  # type: ignore[arg-type]
     return EpisodeSource(pool, streams or Streams(5), asked=24, shot=shot, **more)  # type: ignore[arg-type]
 
 
-def test_parts_are_words_of_the_closed_lists():
-    assert set(ATLAS) <= set(get_args(conditions.EpisodeDraw))
-    assert set(LISTS) <= set(get_args(conditions.ImageLists))
-
-
-@pytest.mark.parametrize("word", ATLAS)
+@pytest.mark.parametrize("word", RULES)
 def test_supports_show_the_class_and_are_no_queries(word):
-    rule = ATLAS[word]
+    rule = RULES[word]
     episodes = list(islice(rule.episodes(source(word)), 24))
     assert [episode.number for episode in episodes] == list(range(24))
     own = 0
@@ -57,12 +54,12 @@ def test_supports_show_the_class_and_are_no_queries(word):
     assert {e.query_class for e in episodes} == {1, 2, 3}
 
 
-@pytest.mark.parametrize("word", [word for word in ATLAS if word != OWN_SUPPORT])
+@pytest.mark.parametrize("word", [word for word in RULES if word != OWN_SUPPORT])
 def test_a_class_of_one_image_ends_the_draw(word):
     short = source(word, shot=1)
     short = replace(short, pool=replace(short.pool, pairs=[("image00", 1)], images_of={1: ["image00"]}, class_ids=[1]))
     with pytest.raises(TooFewImages, match="class 1 has"):
-        list(islice(ATLAS[word].episodes(short), 1))
+        list(islice(RULES[word].episodes(short), 1))
 
 
 def test_two_shuffled_copies():
@@ -81,7 +78,7 @@ def test_two_shuffled_copies():
             drawn = images[rng.randint(0, len(images) - 1)]
         expected.append((query, number, (drawn,)))
     word = "list of pairs, two shuffled copies appended"
-    found = islice(ATLAS[word].episodes(source(word, shot=1)), 30)
+    found = islice(RULES[word].episodes(source(word, shot=1)), 30)
     assert [(e.query, e.query_class, e.supports[0]) for e in found] == expected
 
 
@@ -89,7 +86,7 @@ def test_class_then_images_of_numpy():
     """PMMs on COCO: K + 1 images at once, of which the first is the query."""
     word = "class then image, query first"
     np_random = np.random.RandomState(5)
-    for episode in islice(ATLAS[word].episodes(source(word)), 20):
+    for episode in islice(RULES[word].episodes(source(word)), 20):
         number = np_random.choice([1, 2, 3])
         query, *supports = np.array(IMAGES_OF[number])[np_random.choice(len(IMAGES_OF[number]), 3, replace=False)]
         assert (episode.query_class, episode.query, episode.supports[0]) == (number, query, tuple(supports))
@@ -98,16 +95,16 @@ def test_class_then_images_of_numpy():
 def test_small_supports_are_drawn_again_and_stay():
     word, small = "random image then class", NAMES[4]
     drawn = source(word, shot=3, may_support=lambda name, number: name != small)
-    episodes = list(islice(ATLAS[word].episodes(drawn), 200))
+    episodes = list(islice(RULES[word].episodes(drawn), 200))
     assert small in {e.query for e in episodes} and all(small not in e.supports[0] for e in episodes)
     few = source(word, may_support=lambda name, number: name == small)
     with pytest.raises(TooFewImages, match=r"has [01] usable support images, 2 are needed"):
-        list(islice(ATLAS[word].episodes(few), 1))
+        list(islice(RULES[word].episodes(few), 1))
 
 
 def test_processes_of_a_class_first_test_draw_the_same():
     word = "class then image"
-    alone, shared = (list(islice(ATLAS[word].episodes(source(word, gpus=gpus)), 8)) for gpus in (1, 4))
+    alone, shared = (list(islice(RULES[word].episodes(source(word, gpus=gpus)), 8)) for gpus in (1, 4))
     assert [e.query for e in shared] == [alone[0].query] * 4 + [alone[1].query] * 4
 
 

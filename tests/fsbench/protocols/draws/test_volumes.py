@@ -256,7 +256,7 @@ def test_each_test_says_what_it_uses_of_the_truth_of_a_query(data):
     ):
         assert decided in told("alpnet", **values)[0]
     conditions = {name: load_protocol(name).conditions("chaost2") for name in ("alpnet", "adnet", "qnet")}
-    assert len({one.episodes_per_fold for one in conditions.values()}) == 3
+    assert len({one["episodes_per_fold"] for one in conditions.values()}) == 3
 
 
 @pytest.mark.parametrize(
@@ -277,10 +277,10 @@ def test_what_is_used_of_the_truth_is_told_alike_in_each_place(values, used):
     draw.check()
     (choice,) = (one.words for one in draw.choices() if one.label == "truth of the query")
     assert choice == used and draw.uses_truth == (used != "not used")
-    nothing = "Nothing of a query's truth is used" in draw.default_description
+    nothing = "Nothing of a query's truth is used" in draw.description
     assert not (nothing and draw.uses_truth)
     if values.get("parts_by") == "none" and draw.uses_truth:
-        assert "A scan has one part, and its truth tells which slices are asked;" in draw.default_description
+        assert "A scan has one part, and its truth tells which slices are asked;" in draw.description
 
 
 def test_setting_2_leaves_out_what_the_programs_leave_out(data):

@@ -1,129 +1,95 @@
-"""Two published tests side by side: the answer in a sentence, the words, and the commands."""
+"""Two published tests side by side: what differs, which figures stand together, and how far images move them."""
 
-import csv
+from dataclasses import replace
 
 import pytest
 
 from fsbench.base.errors import SettingsError
-from fsbench.cli.main import main
-from fsbench.protocols.programs import FOLDER
-from fsbench.protocols.reading import load_protocol
-from fsbench.results.atlas.atlas import TEST, TOLD, shipped_atlas
-from fsbench.results.atlas.moves import known_moves
-from fsbench.results.atlas.pairs import pair_named
-from fsbench.results.atlas.words import VERBS
+from fsbench.results.atlas.atlas import IMAGES, shipped_atlas
+from fsbench.results.atlas.moves import BEYOND, WITHIN, known_moves, pair_moves
+from fsbench.results.atlas.pairs import NOT_KNOWN, OTHER, SAME, TOLD, Comparisons
+from fsbench.results.tables.pair_text import pair_text
 from tests.fsbench.results.atlas.test_atlas import with_run
 
-
-def sentence(one, other):
-    return pair_named(shipped_atlas(), one, other).sentence
+CELL = ("1", "1", "mIoU")
 
 
-def test_every_condition_that_parts_figures_has_a_verb():
-    assert set(VERBS) == {*TEST, *TOLD}
+@pytest.fixture(scope="module")
+def comparisons():
+    return Comparisons(shipped_atlas())
 
 
-def test_the_sentence_names_what_keeps_figures_apart():
-    assert sentence("BAM", "HMNet") == (
-        "not comparable: BAM makes inputs by 'letterbox', HMNet makes inputs by 'squash, OpenCV'; BAM counts at "
-        "'original, square', HMNet counts at 'original, height and width'"
-    )
-    assert sentence("bam/pascal-5i", "msanet/pascal-5i") == (
-        "comparable: BAM and MSANet share the test on PASCAL-5i and get the same labels and help"
-    )
-    assert sentence("HSNet", "AFANet") == (
-        "the same test, but no common rank, because the methods get different help: HSNet gets masks and no further "
-        "help; AFANet gets image labels and class names"
-    )
-    assert sentence("PAM", "HSNet").startswith("not known: no evaluation program of PAM was found")
-    assert sentence("HSNet", "PANet").endswith("more conditions differ")
+def test_the_marks_are_where_two_rows_differ(comparisons):
+    programs = [
+        each for each in shipped_atlas().programs if each.dataset == "PASCAL-5i" and each.conditions["task"] == "FSS"
+    ]
+    for one in programs[:12]:
+        for other in programs[:12]:
+            pair = comparisons.pair(*(f"{each.method}/pascal-5i" for each in (one, other)))
+            stated = [each.program.conditions | each.changes for each in (pair.one, pair.other)]
+            for key in (*SAME, *TOLD):
+                assert (pair.marks[key] == "") == (stated[0][key] == stated[1][key] and pair.marks[key] != "?")
+            apart = {key for key in SAME if pair.marks[key] == "≠"}
+            assert (pair.verdict == OTHER) == bool(apart)
 
 
-def test_the_differences_are_those_of_the_rows():
-    """Each pair of programs on PASCAL-5i differs where two lines of the csv file do."""
-    with (FOLDER / "conditions.csv").open(newline="") as opened:
-        rows = [row for row in csv.DictReader(opened) if row["dataset"] == "PASCAL-5i" and row["task"] == "FSS"][:12]
-    atlas = shipped_atlas()
-    for one in rows:
-        for other in rows:
-            pair = pair_named(atlas, f"{one['method']}/pascal-5i", f"{other['method']}/pascal-5i")
-            stated = [own | dict(entry.changes) for own, entry in ((one, pair.one), (other, pair.other))]
-            assert pair.apart == [name for name in (*TEST, *TOLD) if stated[0][name] != stated[1][name]]
-            plain = [entry for entry in (pair.one, pair.other) if not entry.changes]
-            assert all(entry.program is None or entry.method == entry.program.method for entry in plain)
+def test_a_word_that_leaves_its_rule_open_is_not_said_to_agree(comparisons):
+    pair = comparisons.pair("fs-sam2/pascal-5i", "fs-sam2/pascal-5i")
+    assert pair.verdict == NOT_KNOWN and {key for key, mark in pair.marks.items() if mark} == {"geometry"}
 
 
-def test_a_figure_of_a_variant_is_named_as_one():
+def test_a_figure_of_a_variant_is_named_as_one(comparisons):
     """RePRI's oracle is not RePRI; where a program has figures of its own, these are shown."""
-    atlas = shipped_atlas()
-    assert "RePRI 59.1 and BAM 67.81" in pair_named(atlas, "RePRI", "BAM").figures[0].sentence
+    pair = comparisons.pair("RePRI", "BAM")
+    assert [pair.figures[0].one.printed, pair.figures[0].other.printed] == ["59.1", "67.81"]
+    assert "RePRI (oracle)" in pair_text(shipped_atlas(), pair, {})
     for name in ("HSNet", "ABCNet", "CST"):
-        pair = pair_named(atlas, name, "RePRI")
-        for figure in pair.figures:
-            assert "(oracle)" in figure.sentence or not figure.other[0].changes
-
-
-def test_a_word_that_leaves_its_rule_open_is_not_said_to_agree():
-    pair = pair_named(shipped_atlas(), "fs-sam2/pascal-5i", "fs-sam2/pascal-5i")
-    assert pair.apart == ["geometry"] and pair.sentence.startswith("not known to be comparable")
-    assert {mark for mark, *_ in pair.words()} == {"", "?"}
+        assert not comparisons.pair(name, "RePRI").other.changes
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "message"),
+    ("one", "other", "words"),
     [
-        ("HSNt", "BAM", "the atlas has no 'HSNt'; did you mean 'HSNet'?"),
-        ("", "BAM", "expected a method, such as BAM"),
-        ("PATNet", "BAM", "expected two that share a data set, or one row of each"),
+        ("HSNt", "BAM", "'HSNet'"),
+        ("", "BAM", "such as BAM"),
+        ("PATNet", "BAM", "one data set"),
+        ("dcsam", None, "fsbench atlas compare dc-sam hsnet"),
     ],
 )
-def test_wrong_names_get_one_line(one, other, message):
+def test_wrong_names_get_one_line(comparisons, one, other, words):
     with pytest.raises(SettingsError) as refused:
-        sentence(one, other)
-    assert message in str(refused.value) and "\n" not in str(refused.value)
+        comparisons.pair(one, other)
+    assert words in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_the_figures_come_first_and_what_is_known_of_their_error(tmp_path):
-    """A published deviation over seeds or folds with its source, the command that tells, or a run that does."""
+def test_what_is_known_of_the_error_of_a_figure(comparisons):
+    """A published deviation over seeds with its source, the command that tells, or a run that does."""
     atlas = shipped_atlas()
-    pair = pair_named(atlas, "BAM", "MSANet")
-    assert [figures.sentence for figures in pair.figures] == [
-        "1-way 1-shot mIoU, ResNet-50: BAM 67.81 and MSANet 68.52; MSANet is 0.71 higher",
-        "1-way 5-shot mIoU, ResNet-50: BAM 70.91 and MSANet 72.60; MSANet is 1.69 higher",
-    ]
-    bam, cell = pair.figures[0].one[0], ("1", "1", "mIoU")
-    *_, unknown, command = known_moves(atlas, bam, cell)
-    assert unknown.endswith("move a score of this test. This command tells in about 20 minutes on a CPU:")
-    assert command.endswith(" --dataset pascal --fold 0,1,2,3 --protocol atlas:bam/pascal-5i")
-    seeds = [line for line in known_moves(atlas, atlas.entry("hmnet/coco-20i/resnet-50"), cell) if "seeds" in line]
-    assert "HMNet's score has a standard deviation of 0.3 over the seeds 0,1,2,3,321 (HMNet paper Table 6)." in seeds[1]
-    (said, verdict) = known_moves(with_run(atlas, bam, 1.0), bam, cell, 0.71)
-    assert "by ±1.0, and the difference of two scores by up to ±1.4 (95 %; x, " in said
-    assert verdict == "The difference is no more than other images may explain."
-    (_, verdict) = known_moves(with_run(atlas, bam, 0.2), bam, cell, 0.71)
-    assert verdict == "The difference is more than other images explain."
-    assert known_moves(with_run(atlas, bam, 1.0, "0"), bam, cell, 0.71)[1] == "The mean over all folds moves less."
+    pair = comparisons.pair("BAM", "MSANet")
+    assert [float(each.difference) for each in pair.figures] == [0.71, 1.69]
+    assert known_moves(atlas, pair.one, CELL).measure[1].endswith("--protocol atlas:bam/pascal-5i")
+    seeds = known_moves(atlas, atlas.entry("hmnet/coco-20i/resnet-50"), CELL).known[0]
+    assert "0.3 over the seeds 0,1,2,3,321 (HMNet paper Table 6)" in seeds
+    assert pair_moves(with_run(atlas, pair.one, 1.0), pair)[-1] == WITHIN
+    assert pair_moves(with_run(atlas, pair.other, 0.2), pair)[-1] == BEYOND
+    fold = known_moves(with_run(atlas, pair.one, 1.0, "0"), pair.one, CELL)
+    assert fold.limit == pytest.approx(2**0.5) and not fold.is_whole and fold.lines(0.71)[-1].startswith("  fsbench")
 
 
-def test_the_command_gives_an_answer_the_words_and_commands_that_are_known(capsys, monkeypatch, tmp_path):
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.chdir(tmp_path)
-    assert main(["atlas", "compare", "BAM", "HMNet"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "1-way 1-shot mIoU, ResNet-50: BAM 67.81 and HMNet 70.4; HMNet is 2.59 higher."
-    assert any(line.startswith("Not comparable: BAM makes inputs by 'letterbox'") for line in lines)
-    assert max(len(line) for line in lines if "fsbench" not in line) <= 80
-    assert [line.split()[1:3] for line in lines if line.startswith("≠")][:2] == [
-        ["images", "become"],
-        ["metrics", "at"],
-    ]
-    asked = [line.split() for line in lines if line.startswith("  fsbench bench") and "efficientnet" not in line]
-    assert [words[3] for words in asked] == ["bam,hmnet"] * 2
-    assert [load_protocol(words[-1]).name for words in asked] == ["atlas:bam/pascal-5i", "atlas:hmnet/pascal-5i"]
-    assert main(["atlas", "compare", "HSNt", "BAM"]) == 2
-    assert "did you mean" in capsys.readouterr().err
-    assert main(["atlas", "compare", "dcsam"]) == 2
-    assert (
-        "dcsam is one method; expected two whose figures are compared, such as: fsbench atlas compare dc-sam hsnet; "
-        "the atlas has DC-SAM as dc-sam/pascal-5i and dc-sam/coco-20i"
-    ) in capsys.readouterr().err
+def test_a_trial_tells_roughly_and_less_than_a_whole_run():
+    atlas = shipped_atlas()
+    bam = atlas.entry("bam/pascal-5i/resnet-50")
+    *_, run = with_run(atlas, bam, 5.0).entries
+    run.conditions[IMAGES[-1]] = "20"
+    with_trial = replace(atlas, entries=[*atlas.entries, run])
+    trial, both = (known_moves(each, bam, CELL) for each in (with_trial, with_run(with_trial, bam, 1.0)))
+    assert not trial.is_whole and "20 episodes a fold instead of 1000" in trial.known[0]
+    assert both.is_whole and both.limit == pytest.approx(2**0.5)
+
+
+def test_lines_are_no_wider_than_asked(comparisons):
+    text = pair_text(shipped_atlas(), comparisons.pair("BAM", "HMNet"), {"BAM": {"": "bam"}}, 80)
+    lines = [line for line in text.splitlines() if "fsbench" not in line]
+    assert max(map(len, lines)) <= 80
+    marked = [line.split()[1:3] for line in lines if line.startswith("≠")]
+    assert ["images", "become"] in marked and ["metrics", "at"] in marked and ["void", "pixels"] not in marked

@@ -100,14 +100,11 @@ def test_classification_beside_its_paper(classified, figures):
         (verdict,) = {item.verdict if item.difference is None else "" for item in of_backbone}
         return verdict.removeprefix("not comparable: ")
 
-    assert (
-        why(solver, smallest=40) == "30 small classes are not repeated up to 50 images as the authors' "
-        "(--data.test.min_class_size=50)"
-    )
+    assert why(solver, smallest=40) == "--data.test.min_class_size none instead of 50"
     assert why(solver, smallest=40, min_class_size=50) == ""
     assert why(solver, episodes=3) == "episodes 3 instead of 2000"
     assert why(solver, queries=5) == "queries 5 instead of 15"
-    assert why(solver, lists="given, incomplete") == "the list of images is not complete"
+    assert why(solver, lists="given, incomplete") == "listed images incomplete instead of complete"
     assert why(solver, lists="given") == ""
     assert why(solver, image_size=128) == "image size 128 instead of 224"
     assert why(solver, precision="bf16-mixed") == "precision bf16-mixed instead of 32-true"

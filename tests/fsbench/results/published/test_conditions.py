@@ -8,7 +8,7 @@ from fsbench.protocols.conditions import NOT_STATED
 from fsbench.protocols.programs import read_programs
 from fsbench.protocols.reading import load_protocol
 from fsbench.records.run import AUTHORS, Told, Weights
-from fsbench.results.published.conditions import PROGRAMS, protocol_differences, run_conditions
+from fsbench.results.published.conditions import PROGRAMS, differences_of_tests, run_conditions
 from fsbench.results.published.obstacles import why_not_comparable
 from tests.fsbench.official_runs import EMAT
 
@@ -22,7 +22,7 @@ def test_protocols_have_the_conditions_of_the_programs_that_they_follow(figures)
             theirs = dict(score.conditions)
             ours = load_protocol(score.protocol).conditions(score.dataset)
             for name in ("image_lists", "episode_draw", "geometry", "compared_at", "void", "metric", "min_object"):
-                assert getattr(ours, name) == theirs[name], (score.row, name)
+                assert ours[name] == theirs[name], (score.row, name)
             compared.add((score.method, score.dataset))
     assert len(compared) == 15
 
@@ -82,14 +82,14 @@ def test_a_run_under_the_row_of_a_figure_stands_beside_it(official, reported):
 
 
 def test_protocols_differ_in_what_both_state():
-    hsnet, pfenet = load_protocol("hsnet"), load_protocol("pfenet")
-    assert protocol_differences(hsnet, hsnet, "pascal") == []
-    assert protocol_differences(hsnet, pfenet, "pascal") == [
-        "image lists hsnet instead of bam",
-        "episodes are drawn list of pairs instead of image then class",
-        "images become S x S squash, PIL, labels torch instead of squash, OpenCV",
-        "metrics at network input, torch nearest instead of original, height and width",
-    ]
+    hsnet, pfenet = (load_protocol(name).conditions("pascal") for name in ("hsnet", "pfenet"))
+    assert differences_of_tests(hsnet, hsnet) == {}
+    assert differences_of_tests(hsnet, pfenet) == {
+        "image lists": ("hsnet", "bam"),
+        "episodes are drawn": ("list of pairs", "image then class"),
+        "images become S x S": ("squash, PIL, labels torch", "squash, OpenCV"),
+        "metrics at": ("network input, torch nearest", "original, height and width"),
+    }
 
 
 def test_a_run_states_what_it_has_otherwise_than_its_protocol(official):

@@ -144,12 +144,12 @@ def test_the_truth_of_another_test_is_resized_by_its_rule_or_it_cannot_be_had(sp
     record, asked = changed(spilled, {"image_size": 32}), []
 
     def recount(of, side, view=None):
-        asked.append((side, view and view.compared_at))
+        asked.append((side, view and (view.query_size, view.resize)))
         return of.episodes
 
     for row in ("pmms-rpmms", "vat", "repri"):
         group = rescored([record], load_segmentation(f"atlas:{row}/pascal-5i"), recount)
-    assert asked == [(0, "original, label there and back"), (32, "network input, OpenCV nearest")]
+    assert asked == [(0, ("there_and_back", "pil_both")), (32, ("input", "cv2"))]
     (refused,) = [rule for rule in rules(group) if rule.startswith("metric of ")]
     assert not scores(group, refused) and "evaluate again under" in group.ruled.missing[0]
 

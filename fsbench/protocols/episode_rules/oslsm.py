@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from itertools import count
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws.hsnet import different_supports
-from fsbench.protocols.draws.rules import DrawRule, EpisodeSource, one_way
+from fsbench.protocols.episode_rules.hsnet import different_supports
+from fsbench.protocols.episode_rules.rules import DrawRule, EpisodeSource, one_way
 
 
 def _pmms(source: EpisodeSource) -> Iterator[Episode]:

@@ -6,9 +6,9 @@ from functools import partial
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationData
-from fsbench.protocols.draws.image_lists import ImageLists, image_list, large_object_list, unfiltered_image_list
-from fsbench.protocols.draws.pair_lists import kept_list, pair_list
-from fsbench.protocols.draws.pools import Pool
+from fsbench.protocols.episode_rules.image_lists import ImageLists, image_list, large_object_list, unfiltered_image_list
+from fsbench.protocols.episode_rules.pair_lists import kept_list, pair_list
+from fsbench.protocols.episode_rules.pools import Pool
 
 Pairs = Callable[[SegmentationData, Part, int], PairList]
 

@@ -11,9 +11,9 @@ from itertools import count
 import numpy as np
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws.hsnet import different_supports
-from fsbench.protocols.draws.pools import TooFewImages
-from fsbench.protocols.draws.rules import DrawRule, EpisodeSource, one_way
+from fsbench.protocols.episode_rules.hsnet import different_supports
+from fsbench.protocols.episode_rules.pools import TooFewImages
+from fsbench.protocols.episode_rules.rules import DrawRule, EpisodeSource, one_way
 
 
 def pfenet_supports(rng: random.Random, query: str, number: int, images: Sequence[str], shot: int) -> tuple[str, ...]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws.hsnet import episode_with_repeats, hsnet_episode
-from fsbench.protocols.draws.pools import Pool
-from fsbench.protocols.draws.rules import DrawRule, EpisodeSource
-from fsbench.protocols.draws.streams import Generators, loader_seeds, torch_permutation
+from fsbench.protocols.episode_rules.hsnet import episode_with_repeats, hsnet_episode
+from fsbench.protocols.episode_rules.pools import Pool
+from fsbench.protocols.episode_rules.rules import DrawRule, EpisodeSource
+from fsbench.protocols.episode_rules.streams import Generators, loader_seeds, torch_permutation
 
 SEED = 321
 """Seed of the draws of every validation; an epoch of the training adds its number to it."""

@@ -14,9 +14,9 @@ import numpy as np
 
 from fsbench.data.dataset import Pair
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws.pools import Pool, TooFewImages
-from fsbench.protocols.draws.rules import DrawRule, EpisodeSource, one_way
-from fsbench.protocols.draws.streams import Generators, episode_generators, torch_permutation
+from fsbench.protocols.episode_rules.pools import Pool, TooFewImages
+from fsbench.protocols.episode_rules.rules import DrawRule, EpisodeSource, one_way
+from fsbench.protocols.episode_rules.streams import Generators, episode_generators, torch_permutation
 
 Item = TypeVar("Item")
 

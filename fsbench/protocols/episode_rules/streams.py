@@ -169,10 +169,6 @@ FILE_ORDER = Dependence()
 UNSEEDED = Dependence(in_spirit="the program sets no seed; here it is one of ours")
 
 
-BY_INDEX = "index of the episode"
-"""Seed of tests in which every episode is drawn by itself."""
-
-
 @dataclass(frozen=True)
 class Seeds:
     """The seeds of a test's runs.
@@ -198,7 +194,6 @@ _FORMS = (
     ),
     (r"(\d+), one stream for \d+ runs", lambda m: Seeds((int(m[1]),))),
     (r"(\d+) \(a generator .*\)", lambda m: Seeds((int(m[1]),))),
-    (re.escape(BY_INDEX), lambda m: Seeds(())),
     ("unseeded|none", lambda m: Seeds((0,), in_spirit=UNSEEDED.in_spirit)),
 )
 """Forms of `seeds` in a row, each with what it means."""

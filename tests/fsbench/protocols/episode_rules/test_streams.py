@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fsbench.base.errors import SettingsError
-from fsbench.protocols.draws.streams import Streams, dependences, drawn_seeds, loader_seeds, parse_seeds
+from fsbench.protocols.episode_rules.streams import Streams, drawn_seeds, loader_seeds, parse_seeds
 
 
 class Draws(Dataset):
@@ -63,7 +63,6 @@ def test_given_base_seeds_and_copied_states():
         ("1234-1238", (1234, 1235, 1236, 1237, 1238)),
         ("5 seeds drawn with numpy seed 321", (538, 124, 799, 809, 712)),
         ("42 (a generator of seed, index and epoch for each episode)", (42,)),
-        ("index of the episode", ()),
         ("unseeded", (0,)),
     ],
 )
@@ -76,11 +75,6 @@ def test_forms_of_seeds(text, values):
 def test_seeds_in_free_words_are_none():
     assert parse_seeds("not found") is parse_seeds("42 + rank, loader processes") is None
     assert drawn_seeds(10, 123)[:5] == (510, 365, 382, 322, 988)
-
-
-def test_an_unknown_dependence_is_named():
-    with pytest.raises(SettingsError, match="depends_on has 'worker'; did you mean 'workers'"):
-        dependences("unseeded+worker")
 
 
 def test_a_network_takes_words_of_torch_s_generator():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsbench.data.dataset import DERIVED, Pair, PairList, Part, SegmentationData
-from fsbench.protocols.draws.pair_lists import kept_list, note_derived
+from fsbench.protocols.episode_rules.pair_lists import kept_list, note_derived
 from fsbench.protocols.provider import Provider
 
 LEAST = 2 * 32 * 32

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from itertools import count
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws.pools import TooFewImages
-from fsbench.protocols.draws.rules import DrawRule, EpisodeSource, one_way
+from fsbench.protocols.episode_rules.pools import TooFewImages
+from fsbench.protocols.episode_rules.rules import DrawRule, EpisodeSource, one_way
 
 
 def _next_of_list(source: EpisodeSource) -> Iterator[Episode]:

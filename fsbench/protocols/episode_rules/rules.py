@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fsbench.data.episodes.episode import Episode
-from fsbench.protocols.draws.pools import Pool, TooFewImages
-from fsbench.protocols.draws.streams import Streams
+from fsbench.protocols.episode_rules.pools import Pool, TooFewImages
+from fsbench.protocols.episode_rules.streams import Streams
 
 
 @dataclass(frozen=True)
