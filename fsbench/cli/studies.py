@@ -51,7 +51,7 @@ def by_annotation(options: argparse.Namespace) -> int:
 
 
 def by_draw(options: argparse.Namespace) -> int:
-    """Print how scores change with the random choice of supports; return the exit status."""
+    """Print the scores by draw of a test, and what the choice of supports does; return the exit status."""
     if options.no_properties and options.similarity:
         raise SettingsError("--similarity is a property, and --no-properties leaves all out; expected one of them")
     measure = None if options.no_properties else _measure(options.similarity)

@@ -199,6 +199,18 @@ def names_of_tests(groups: Sequence[list[Record]], titles: Sequence[str] | None 
     return names
 
 
+def seeds_of_tests(groups: Sequence[Sequence[Record]]) -> list[dict[int, int]]:
+    """Return {seed of the episodes: place of its group in `groups`} for each test, by ascending seed.
+
+    A test with two groups of one seed is left out: which of them belongs to the others is not known.
+    """
+    tests: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
+    for place, (first, *_) in enumerate(groups):
+        if first.header.seed is not None:
+            tests.setdefault(group_key(first, seed=False), []).append((int(first.header.seed), place))
+    return [seeds for pairs in tests.values() if len(seeds := dict(sorted(pairs))) == len(pairs)]
+
+
 def known_images(record: Record) -> tuple[str, str | None, str | None]:
     """Return three values that identify a run's truth: hashes of its manifest and data files, and the painting rule."""
     return record.manifest_sha256, record.run.identity.files_sha256, record.run.identity.painting

@@ -42,7 +42,7 @@ class Scope(StrEnum):
     THESE_SUPPORTS = "these supports"
     """Other query images, and the same supports."""
     THESE_IMAGES = "these images"
-    """Other supports, and the query images of this test."""
+    """Other draws of the test, from its images."""
     IDENTICAL = "identical"
     """Two methods whose counts are the same on these episodes."""
     NONE = "none"

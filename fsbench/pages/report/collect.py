@@ -31,8 +31,10 @@ from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.comparable import Methods
 from fsbench.results.rows.row import CLASS, SIZE, fold_in_words
 from fsbench.results.rows.scoring import Measure, correct
+from fsbench.results.sheets.draws import draw_tables
+from fsbench.results.table import Sheet
 from fsbench.results.tables.blocks import Block
-from fsbench.results.tables.table import build_blocks
+from fsbench.results.tables.table import add_seed_draws, build_blocks
 from fsbench.scores.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -109,6 +111,12 @@ class Study:
         return {label: self.block.lines[label, fold] for label in self.methods if (label, fold) in self.block.lines}
 
     @property
+    def draws(self) -> Sheet | None:
+        """The scores by draw of the test; None if it has one draw."""
+        tables = draw_tables(self.block.rows, self.block.metrics, self.block.marks)
+        return Sheet(self.block.title, tables, self.block.lead) if tables else None
+
+    @property
     def conclusions(self) -> Conclusions:
         """Sentences on what follows from the comparison of the methods."""
         comparison, remark, _ = self.compared.result()
@@ -180,10 +188,11 @@ def collect(
         pool.submit(_block, group, metrics, published, own, rank_all)
         for group, own in zip(groups, measures_by_group, strict=True)
     ]
-    named = zip(groups, blocks, names_of_tests(groups), measures_by_group, strict=True)
+    made = [replace(one.result(), title=name) for one, name in zip(blocks, names_of_tests(groups), strict=True)]
+    add_seed_draws(made, groups)
     return [
-        _study(number, group, replace(block.result(), title=name), pool, most, own, rank_all)
-        for number, (group, block, name, own) in enumerate(named, 1)
+        _study(number, group, block, pool, most, own, rank_all)
+        for number, (group, block, own) in enumerate(zip(groups, made, measures_by_group, strict=True), 1)
     ]
 
 

@@ -184,7 +184,7 @@ class Pages:
             comparison=comparison, remark=remark, cells=matrix_cells, published=breakdowns.reported(study.block),
             notes=[*sheet.notes, *legend.explain(sheet)], marks=study.block.marks,
             marks_meaning=mark_legend(study.block), folds_meaning=fold_legend(study.block),
-            cards=breakdowns.cards(study.block),
+            cards=breakdowns.cards(study.block), draws=study.draws,
             anchors=anchors(study), missing_plots=missing, drawn=plots, scripts=scripts,
             has_front=fewest_episodes(study) >= TIMED, has_cost_plots=any(f"cost-{kind}" in plots for kind in PLOTTED),
             costs=run_costs(study, metric), cost_figures=PLOTTED, devices=devices(study), protocol=study.protocol,
@@ -209,7 +209,8 @@ class Pages:
         """Write what the choice of the supports does; None of runs with one draw of them."""
         if study.records[0].header.draws == 1:
             return None
-        return self._analysis(study, SUPPORTS, sensitivity_tables(study.records))
+        (table,) = sensitivity_tables(study.records)
+        return self._analysis(study, SUPPORTS, [replace(table, draws=[])])  # which stand above the leaderboard
 
     def _annotations(self, study: Study) -> Section | None:
         """Write what weaker annotations cost; None if no method has runs with masks and others."""

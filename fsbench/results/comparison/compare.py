@@ -13,8 +13,9 @@ from fsbench.records.grouping import all_runs
 from fsbench.records.record import Record
 from fsbench.results.conclusions import Conclusions, conclude
 from fsbench.results.rows.comparable import ComparedTest, Methods, check_same, common_folds, numbers_of
+from fsbench.results.rows.draws import seed_draws
 from fsbench.results.rows.row import ALL, FOLD, ResultRow, ranked, reaches_of
-from fsbench.results.rows.scoring import Measure, Request, Sums, correct, difference_rows, is_whole
+from fsbench.results.rows.scoring import Measure, Request, Sums, correct, difference_draws, difference_rows, is_whole
 from fsbench.scores.decisions import indistinguishable, smallest_difference, times_larger
 from fsbench.scores.estimate import Scope
 from fsbench.scores.trainings import ranked_together
@@ -47,6 +48,8 @@ class Comparison:
         methods: {label of a method: folders of its runs}.
         rows: the differences, each with its interval and with the p-value corrected for all comparisons that were made
             together.
+        draws: the differences within each draw of the test, their mean and their standard deviation. The first of the
+            comparisons of several test seeds has those of all seeds.
         asked: sizes of differences (effect and margin) that the comparison took into account.
         alike: {metric: {fold: groups of labels of methods that are not told apart}}, best first; methods under other
             training conditions are in other groups, and folds whose intervals cover different things are left out.
@@ -61,6 +64,7 @@ class Comparison:
     title: str
     methods: dict[str, list[str]]
     rows: list[ResultRow]
+    draws: list[ResultRow] = field(default_factory=list)
     asked: Asked = Asked()
     alike: dict[str, dict[str, list[list[str]]]] = field(default_factory=dict)
     conclusions: Conclusions = field(default_factory=Conclusions)
@@ -101,7 +105,7 @@ class Comparing:
 
     def request(self, test: ComparedTest) -> Request:
         """Return the scores and breakdowns to compute for a test. Raises SettingsError for an unknown breakdown."""
-        protocol = _some_record(test.methods).protocol
+        protocol = _records(test.methods)[0].protocol
         protocol.check_breakdowns(self.by)
         names = protocol.default_metrics if self.metrics is None else self.metrics
         return Request(
@@ -147,7 +151,7 @@ def compare_tests(
     """
     compared: list[ComparedTest] = []
     parts: list[list[ResultRow]] = []
-    missing: list[list[str]] = []
+    every_sum: list[Sums] = []
     main: dict[str, str] = {}
     refused: list[SettingsError] = []
     for test in tests:
@@ -159,7 +163,7 @@ def compare_tests(
             continue
         compared.append(own)
         parts.append(found)
-        missing.append(sums.missing_in_words)
+        every_sum.append(sums)
         main[found[0].test] = comparing.request(own).metrics[0]
     if not compared:
         raise refused[0]
@@ -176,17 +180,22 @@ def compare_tests(
                 corrected[start:middle],
                 comparing,
                 family,
-                missing[place],
+                every_sum[place].missing_in_words,
                 corrected[middle:end],
             )
     results = [comparisons[place] for place in range(len(compared))]
+    by_seed = seed_draws([_records(test.methods) for test in compared], [one.rows for one in results])
+    for place, (test, result) in enumerate(zip(compared, results, strict=True)):
+        pairs = _pairs(list(test.methods), comparing.baseline)
+        result.draws.extend(by_seed.get(place, ()))
+        result.draws.extend(difference_draws(test.methods, pairs, comparing.request(test), every_sum[place]))
     results[0].warnings.extend(f"one test is left out: {error}" for error in refused)
     return results
 
 
 def _families(tests: Sequence[ComparedTest]) -> list[list[int]]:
     """Return the places of tests whose comparisons are corrected together: a trial with fewer episodes is alone."""
-    headers = [_some_record(test.methods).header for test in tests]
+    headers = [_records(test.methods)[0].header for test in tests]
     trials = [place for place, header in enumerate(headers) if header.requested < header.official_episodes]
     others = [place for place in range(len(tests)) if place not in trials]
     return [*([others] if others else []), *([place] for place in trials)]
@@ -199,14 +208,14 @@ def _differences(test: ComparedTest, comparing: Comparing, sums: Sums) -> tuple[
     request = comparing.request(own)
     found = difference_rows(own.methods, _pairs(list(own.methods), comparing.baseline), request, sums)
     if not found:
-        protocol = _some_record(own.methods).protocol
+        protocol = _records(own.methods)[0].protocol
         known = f"expected scores of {protocol.name} that two have ({', '.join(protocol.metric_names)})"
         raise SettingsError(f"no two methods have {' or '.join(request.metrics)}: {[*sums.missing_in_words, known][0]}")
     return own, found
 
 
-def _some_record(methods: Methods) -> Record:
-    return next(iter(next(iter(methods.values())).values()))[0]
+def _records(methods: Methods) -> list[Record]:
+    return [record for runs in methods.values() for record in all_runs(runs)]
 
 
 def _comparison(
@@ -228,8 +237,7 @@ def _comparison(
         beside: further differences, corrected along.
     """
     methods, asked = test.methods, comparing.asked
-    first = next(iter(methods.values()))
-    records = [record for runs in methods.values() for record in all_runs(runs)]
+    first, records = next(iter(methods.values())), _records(methods)
     cards = {label: method_card(all_runs(runs)) for label, runs in methods.items()}
     found = Comparison(
         title=test.name or title(records),

@@ -14,6 +14,7 @@ from fsbench.results.rows.parts import PART_KINDS
 from fsbench.results.rows.row import ALL, FOLD, ResultRow, fold_in_words, ranked, scores_in
 from fsbench.results.sheets.cells import multiple, rounded, signed
 from fsbench.results.sheets.drawing import check_plot, most_lines, save_figure, whole_names
+from fsbench.results.sheets.draws import draw_tables
 from fsbench.results.sheets.legend import in_units, weights_in_words
 from fsbench.results.sheets.names import LEAST, shorten
 from fsbench.results.sheets.trainings import BORROWED, DIFFERENCE_SIGNS, IMAGES, THESE, TRAININGS, training_mark
@@ -45,9 +46,11 @@ def to_sheet(comparison: Comparison, every: bool = False, all_pairs: bool = True
     """
     tables = [rows for of_kind in comparison.tables.values() for rows in of_kind.values()]
     is_cut = not all_pairs and len(comparison.methods) > FEW and bool(comparison.alike)  # no baseline was given
-    notes = [*comparison.warnings, *comparison.notes]
+    notes, draws = [*comparison.warnings, *comparison.notes], comparison.draws
     if is_cut:
         pairs, tables = sum(map(len, tables)), _with_best(tables)
+        pairs_shown = {frozenset((row.method, row.minus)) for rows in tables for row in rows}
+        draws = [row for row in draws if frozenset((row.method, row.minus)) in pairs_shown]
         cut = (
             f"Shown are {sum(map(len, tables))} of {pairs:,} differences: the first method against the next ones. "
             "--all shows all differences, --baseline METHOD those from one method"
@@ -64,7 +67,10 @@ def to_sheet(comparison: Comparison, every: bool = False, all_pairs: bool = True
         }
     return Sheet(
         comparison.title,
-        [_table(_told_apart_first(rows), asked, every) for rows in tables],
+        [
+            *draw_tables(draws, list(comparison.tables[ALL])),
+            *(_table(_told_apart_first(rows), asked, every) for rows in tables),
+        ],
         [*conclusions.sentences, *(conclusions.rest if every else [])],
         notes,
         signs=signs,

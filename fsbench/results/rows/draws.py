@@ -1,44 +1,127 @@
-"""A score by draw of the supports, of tests whose queries share one support set (fixed-supports.md §9, §10)."""
+"""Draws of one test: the score of each draw, their mean and their standard deviation.
 
-from collections.abc import Iterator, Sequence
+A test has several draws if its episodes are drawn with several seeds, if its queries are asked with several draws of
+supports, or if it draws several support sets by itself.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
+from math import isfinite, nan
 
 import numpy as np
 
-from fsbench.results.rows.row import DRAWS, ResultRow
-from fsbench.scores.draws import over_supports, support_luck
+from fsbench.protocols.reading import metric_named
+from fsbench.records.grouping import Trainings, seeds_of_tests
+from fsbench.records.record import Record
+from fsbench.records.tables import DRAW as DRAW_COLUMN
+from fsbench.results.measuring.statistics import whole_statistics
+from fsbench.results.rows.row import ALL, DRAWS, FOLD, ResultRow
+from fsbench.scores.draws import mean_of_draws, sd_of_draws
 from fsbench.scores.estimate import FEW_FREE, Estimate, Scope
 from fsbench.scores.statistics import ScoreStatistics
 
-LUCK = "support luck"
-"""Part of the rows with the standard deviation of a score over draws."""
-THESE_IMAGES = "over supports, these images"
-"""Part of the rows with the interval of the mean over draws for other supports and the same queries."""
+DRAW, SEED = "draw", "test seed"
+"""What tells the draws of a test apart: the number of the draw of its supports, or the seed of its episodes."""
 
 
-def draw_rows(row: ResultRow, trainings: Sequence[ScoreStatistics]) -> Iterator[ResultRow]:
-    """Yield a row for the score of each draw, for their standard deviation, and for the interval over supports.
+def mean_part(kind: str) -> str:
+    """Return the part of rows with the mean over draws and its interval for other draws from the same images."""
+    return f"mean over {kind}s"
 
-    Tests of one draw, and scores that are no means over draws, have no such rows. Draws with equal supports, or that
-    share most of them, have no interval over supports if fewer than five differ.
+
+def sd_part(kind: str) -> str:
+    """Return the part of rows with the standard deviation over draws."""
+    return f"sd over {kind}s"
+
+
+def draw_rows(draws: Mapping[int, Iterable[ResultRow]], alike: int = 0, kind: str = DRAW) -> list[ResultRow]:
+    """Return a row for each draw, for their mean and for their standard deviation, by method, fold and score.
 
     Args:
-        row: result row without score, whose other fields all yielded rows share.
-        trainings: the statistics of each training of a method; the score of a draw is the mean over them.
+        draws: {number of the draw: its scores or differences; those on whole tests and folds are taken}. A method
+            without one of the draws has no mean, so that nobody can choose draws.
+        kind: what tells the draws apart, `DRAW` or `SEED`.
+        alike: number of draws that equal another one. The mean has no interval if fewer than five differ for it.
     """
-    for metric in trainings[0].known_metrics:
-        if not metric.by_run:
-            continue
-        values = np.array([[part.value for part in one.parts(metric)] for one in trainings]).mean(0).tolist()
-        if len(values) < 2 or not all(map(isfinite, values)):
-            continue
-        mean = over_supports(values)
-        limited = replace(mean, low=max(mean.low, metric.minimum), high=min(mean.high, metric.maximum))
-        found = {str(number): Estimate(value, scope=Scope.NONE) for number, value in enumerate(values)}
-        found[LUCK] = Estimate(support_luck(values), scope=Scope.NONE)
-        equal = trainings[0].rows.equal
-        if not equal or len(values) - equal > FEW_FREE:
-            found[THESE_IMAGES] = limited
-        for part, estimate in found.items():
-            yield replace(row, metric=metric.name, part_kind=DRAWS, part=part, estimate=estimate)
+    if len(draws) < 2:
+        return []
+    found: dict[tuple[str, str, str, str], dict[int, ResultRow]] = {}
+    for number, rows in draws.items():
+        for row in rows:
+            if row.part_kind in (ALL, FOLD) and row.parent and isfinite(row.estimate.value):
+                found.setdefault((row.method, row.minus, row.fold, row.metric), {})[number] = row
+    result = []
+    for of_draw in found.values():
+        values = {number: row.estimate.value for number, row in of_draw.items()}
+        parts = {f"{kind} {number}": Estimate(value, scope=Scope.NONE) for number, value in values.items()}
+        first = next(iter(of_draw.values()))
+        if len(values) == len(draws):
+            mean, limits = mean_of_draws([*values.values()]), metric_named(first.metric)
+            if not first.minus:
+                mean = replace(mean, low=max(mean.low, limits.minimum), high=min(mean.high, limits.maximum))
+            if alike and len(values) - alike <= FEW_FREE:
+                mean = Estimate(mean.value, scope=Scope.NONE)
+            parts[mean_part(kind)] = mean
+            parts[sd_part(kind)] = Estimate(sd_of_draws([*values.values()]), scope=Scope.NONE)
+        plain = replace(first, part_kind=DRAWS, trained=None, run="", corrected=nan, scores=(nan, nan))
+        result += [replace(plain, part=part, estimate=estimate) for part, estimate in parts.items()]
+    return result
+
+
+def support_draws(
+    row: ResultRow,
+    folds: Sequence[Trainings],
+    metrics: Sequence[str],
+    whole: Callable[[Record, Sequence[str]], ScoreStatistics],
+) -> tuple[dict[int, list[ResultRow]], int]:
+    """Return {draw of the supports: a row for each score}, and how many draws equal another one.
+
+    Args:
+        row: result row without score, whose other fields all rows share.
+        folds: for each fold a method's runs, one per training; a draw's score is the mean over both.
+        metrics: names of the scores; those that a test has for single draws are taken.
+        whole: takes a run and names of scores; returns the statistics of the whole run.
+    """
+    found = [[_scores_by_draw(record, metrics, whole) for record in trainings] for trainings in folds]
+    every = [scores for trainings in found for scores, _ in trainings]
+    draws: dict[int, list[ResultRow]] = {}
+    for metric in every[0]:
+        if len({len(own.get(metric, ())) for own in every}) == 1:  # else a fold has fewer draws
+            values = np.mean([np.mean([own[metric] for own, _ in trainings], 0) for trainings in found], 0)
+            for number, value in enumerate(values.tolist()):
+                draws.setdefault(number, []).append(replace(row, metric=metric, estimate=Estimate(value)))
+    return draws, max(alike for runs in found for _, alike in runs)
+
+
+def _scores_by_draw(
+    record: Record, metrics: Sequence[str], whole: Callable[[Record, Sequence[str]], ScoreStatistics]
+) -> tuple[dict[str, list[float]], int]:
+    """Return {score: its value with each draw of the supports}, and how many draws equal another one."""
+    if record.header.draws > 1:
+        frames = record.every_draw.partition_by(DRAW_COLUMN, maintain_order=True, include_key=False)
+        each = [whole_statistics(record, frame, names=metrics) for frame in frames]
+        known = [metric.name for metric in each[0].known_metrics if not metric.is_squared_error]
+        scores = [one.scores() for one in each]
+        return {name: [own[name] for own in scores] for name in known}, 0
+    every = whole(record, metrics).only(metrics)
+    by_run = (metric for metric in every.known_metrics if metric.by_run)
+    return {metric.name: [part.value for part in every.parts(metric)] for metric in by_run}, every.rows.equal
+
+
+def seed_draws(groups: Sequence[Sequence[Record]], rows: Sequence[Sequence[ResultRow]]) -> dict[int, list[ResultRow]]:
+    """Return the rows of draws of tests whose episodes were drawn with several seeds.
+
+    Args:
+        groups: runs that may be compared, as `fsbench.records.grouping.comparable` groups them.
+        rows: the scores, or the differences, of each group.
+
+    Returns:
+        {place of the first of a test's groups: rows of the draws}.
+    """
+    found = {}
+    for places in seeds_of_tests(groups):
+        wanted = groups[next(iter(places.values()))][0].protocol.draw.averaged_seeds
+        seeds = wanted if set(wanted) & set(places) and len(places) > 1 else places
+        drawn = draw_rows({seed: rows[places[seed]] if seed in places else () for seed in seeds}, kind=SEED)
+        found[min(places.values())] = drawn
+    return found

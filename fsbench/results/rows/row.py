@@ -29,8 +29,8 @@ REPORTED = "reported"
 """Kind of part of a score that a paper reports; the part is its source."""
 
 DRAWS = "draws"
-"""Kind of part that is one of several draws of the supports, their spread, a part of the variance between them, or a
-property of theirs."""
+"""Kind of part that is one of several draws of a test, their mean, their standard deviation, or a choice among draws of
+supports, a part of the variance between them or a property of theirs."""
 
 WHOLE = frozenset((ALL, SHOTS, WAYS, SIDE, KEPT, ANNOTATION))
 """Kinds of parts that are whole tests."""
@@ -47,8 +47,8 @@ COLUMNS = {
     "part_kind": '"all", "fold", "size", "class", "presence", "shots", "ways", "side", "kept", "objects", '
     '"support_annotation", "draws", or "reported" of a score that a paper reports',
     "part": "object size (share of the query in percent), class, whether the query shows the way, annotation, fold or "
-    "other number, or a paper; of the supports' draws a draw, their spread, a part of the variance or a property; else "
-    "the word all",
+    "other number, or a paper; of draws a draw, their mean, their standard deviation, a choice, a part of the "
+    "variance or a property; else the word all",
     "rule": "another rule that the score follows; empty for the protocol's own. Of a reported score, the verdict on it",
     "metric": "name of the score",
     "value": "the score, or the difference method - minus; of several trainings the mean over them",

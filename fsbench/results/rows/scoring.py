@@ -6,6 +6,7 @@ Tables and comparisons compute their scores and differences here alone.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from fsbench.records.grouping import Runs, Trainings, all_runs, fold_of, is_untr
 from fsbench.records.record import Record
 from fsbench.results.measuring.statistics import subset_statistics, whole_statistics
 from fsbench.results.rows.comparable import Methods
-from fsbench.results.rows.draws import draw_rows
+from fsbench.results.rows.draws import draw_rows, support_draws
 from fsbench.results.rows.parts import ABSENT, PART_KINDS, PartKind, metrics_of_part, ways
 from fsbench.results.rows.row import ALL, FOLD, MEAN, PRESENCE, SIZE, WHOLE, ResultRow
 from fsbench.scores.clusters import Design
@@ -294,9 +295,8 @@ def _line_rows(
     frames = [sums.frame(record, answer) for record in records]
     whole = sums.trained(folds, request.metrics, None, answer, known)
     yield from score_part(row, whole, request.metrics, [ways(frame) for frame in frames], frames, sums.designs)
-    if len(records) == 1 and not answer:
-        statistics = [sums.whole(record, request.metrics).only(request.metrics) for record in folds[0]]
-        yield from draw_rows(row, statistics)
+    if not answer:
+        yield from draw_rows(*support_draws(row, folds, request.metrics, sums.whole))
     for kind, parts in _kinds(records[0], request.by):
         if len(records) > 1 and not parts.over_folds:
             continue
@@ -525,6 +525,38 @@ def differences_on(
         for metric in request.metrics
         for one in found.get(metric, ())
     ]
+
+
+def difference_draws(
+    methods: Methods, pairs: Sequence[tuple[str, str]], request: Request, sums: Sums
+) -> list[ResultRow]:
+    """Compare methods in pairs within each draw of the supports; an empty list for a test with one draw.
+
+    Args:
+        methods: {label: {fold: runs}}, with the same folds and episodes for all methods.
+        pairs: (method, minus) labels.
+        request: the scores to compare, on whole tests.
+        sums: cache of the runs' statistics.
+    """
+    rows: list[ResultRow] = []
+    for scope in compared_parts(_first(methods)):
+        row = ResultRow(request.test, "", scope.fold, "", Estimate(nan))
+        found = {
+            label: support_draws(row, [runs[fold] for fold in scope.folds], request.metrics, sums.whole)
+            for label, runs in methods.items()
+        }
+        for method, minus in pairs:
+            (own, alike), (other, _) = found[method], found[minus]
+            differences = {
+                number: [
+                    replace(one, method=method, minus=minus, parent=method, estimate=Estimate(value))
+                    for one, its in product(own[number], other.get(number, ()))
+                    if one.metric == its.metric and (value := one.estimate.value - its.estimate.value) == value
+                ]
+                for number in own
+            }
+            rows += draw_rows(differences, alike)
+    return rows
 
 
 def have_same_weights(some: Trainings, others: Trainings) -> bool:

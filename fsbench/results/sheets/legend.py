@@ -7,12 +7,13 @@ from fsbench.protocols.reading import metric_named
 from fsbench.results.sheets.cells import CONDITIONAL, STAR, cell_mark, few_images, is_too_few, mark
 from fsbench.results.table import Column, Form, Sheet
 from fsbench.scores.clusters import FEW_SETS
-from fsbench.scores.estimate import Estimate
+from fsbench.scores.estimate import Estimate, Scope
 from fsbench.scores.scores import DEFAULT
 
 INTERVAL_NOTE = "[low, high]: 95 % interval for other images of these classes"
 """Begin of the note on intervals."""
 CONDITIONAL_NOTE = f"{CONDITIONAL}: holds for the few supports of this test only; other supports may reverse it"
+DRAWS_NOTE = "other draws: 95 % interval of the mean for other draws from the same images"
 FEW_NOTE = "(n images): too few images for an interval"
 FEW_CLASSES_NOTE = "(n classes): too few classes for an interval; all supports of a class count as one here"
 
@@ -54,6 +55,8 @@ def explain(sheet: Sheet) -> list[str]:
     scored = [(cell.estimate, column.form, cell.metric or column.metric) for cell, column in cells]
     metrics = list(dict.fromkeys(metric for _, form, metric in scored if metric and form in _SCORES))
     shown = [(found, form, metric) for found, form, metric in scored if found and form is not Form.SCORE]
+    of_draws = any(found.scope is Scope.THESE_IMAGES for found, *_ in shown)
+    shown = [one for one in shown if one[0].scope is not Scope.THESE_IMAGES]
     marks |= {mark(found) for found, *_ in shown}
     has_intervals = any(found.has_interval and metric and form in _SCORES for found, form, metric in shown)
     notes, weights = scope_notes(found for found, *_ in shown), weights_in_words(found for found, *_ in shown)
@@ -61,6 +64,7 @@ def explain(sheet: Sheet) -> list[str]:
         *dict.fromkeys(words for sign, words in sheet.signs.items() if sign in marks),
         *meanings(metrics),
         *[f"{INTERVAL_NOTE}{weights}", f"Scores {scale(metrics)}"] * has_intervals,
+        *[DRAWS_NOTE] * of_draws,
         *(note for note in notes if note != CONDITIONAL_NOTE or CONDITIONAL not in sheet.signs),
         *[family_note(sheet.comparisons)] * (STAR in marks and sheet.comparisons > 0),
     ]

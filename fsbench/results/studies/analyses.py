@@ -16,9 +16,7 @@ SUPPORTS = Analysis[SensitivityTable](
     "supports",
     supports_layout.to_sheet,
     supports_plot.panels,
-    height=lambda table: (
-        1.6 + 0.15 * (2 + most_lines([line.method for line in table.lines], ROW_NAME)) * len(table.lines)
-    ),
+    height=lambda table: 1.6 + 0.15 * (2 + most_lines(table.methods, ROW_NAME)) * len(table.methods),
     width=4.5,
     named_rows=True,
 )

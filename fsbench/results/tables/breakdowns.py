@@ -8,6 +8,7 @@ from fsbench.results.published.match import PublishedComparison
 from fsbench.results.rows.parts import ABSENT
 from fsbench.results.rows.row import ALL, CLASS, MEAN, SIZE, scores_of
 from fsbench.results.sheets.cells import rounded
+from fsbench.results.sheets.draws import draw_tables
 from fsbench.results.sheets.legend import meanings
 from fsbench.results.sheets.trainings import SCORE_SIGNS
 from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, Value, score_cell
@@ -22,7 +23,6 @@ from fsbench.results.tables.columns import (
     score_cells,
     score_columns,
 )
-from fsbench.results.tables.draws import by_draw
 from fsbench.results.tables.sizes import sizes, sizes_in_full
 from fsbench.results.tables.trivial import NOT_ABOVE, mark_of
 from fsbench.scores.trivial import is_trivial
@@ -60,7 +60,6 @@ def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
     by = [*BREAKDOWNS, "all"] if every else by
     tables = [short_table(block, SINGLE in by)] if "fold" not in by or every else []
     further = [every_run(block)] if every else []
-    further.append(by_draw(block))
     if "fold" in by:
         further += [by_fold(block, metric) for metric in block.metrics]
     if "size" in by:
@@ -90,7 +89,7 @@ def to_sheet(block: Block, by: Sequence[str] = ()) -> Sheet:
     above = f"{NOT_ABOVE}: may be no better than an answer without a model{own}"
     return Sheet(
         block.title,
-        [*tables, *(table for table in further if table.lines)],
+        [*draw_tables(block.rows, block.metrics, block.marks), *tables, *(table for table in further if table.lines)],
         block.lead,
         notes,
         card_notes(block),

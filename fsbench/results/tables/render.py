@@ -102,11 +102,11 @@ def _values(block: Block) -> dict[str, Any]:
         {
             "method": line[0],
             "fold": line[1],
+            "by_draw": {part: scores_of(rows) for part, rows in draws.get(line, {}).items()},
             "scores": scores,
             "trainings": {metric: _of_trainings(found) for metric, found in block.trained.get(line, {}).items()},
             "by_size": sizes.get(line, {}),
             "by_class": classes.get(line, {}),
-            "by_draw": {part: scores_of(rows) for part, rows in draws.get(line, {}).items()},
             **{each.entry: each.value(block.costs.get(line, ())) for each in COSTS},
             "run": block.runs[line],
             "sees_supports": line[0] not in block.blind,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fsbench.results.rows.draws import SEED
 from fsbench.results.rows.row import ALL, MEAN
 from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, score_cell
 from fsbench.results.tables.blocks import Block
@@ -13,6 +14,8 @@ JOINT = " · "
 def side_by_side(blocks: Sequence[Block]) -> Sheet | None:
     """Lay out every method's scores on every test, a line for each method and test; None for a single test.
 
+    Seeds of one test are its draws, which have a table of their own.
+
     A line has the mean over folds; a method without a mean has a line for each fold. Only the first score of a test, by
     which it ranks methods, has its interval.
 
@@ -20,7 +23,7 @@ def side_by_side(blocks: Sequence[Block]) -> Sheet | None:
         blocks: the scores of each test.
     """
     shared, tests = _parts([block.title for block in blocks])
-    if len(set(tests)) < 2:
+    if len(set(tests)) < 2 or all(words.startswith(SEED) for words in tests):
         return None
     metrics = list(dict.fromkeys(metric for block in blocks for metric in block.metrics))
     keys = [(block, test, line) for block, test in zip(blocks, tests, strict=True) for line in block.whole_lines]

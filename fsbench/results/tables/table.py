@@ -14,6 +14,7 @@ from fsbench.records.grouping import (
     group_key,
     names_of_tests,
     runs_by_fold,
+    seeds_of_tests,
     two_paintings,
     variants,
 )
@@ -21,12 +22,12 @@ from fsbench.records.record import Record
 from fsbench.results.published.match import match_published
 from fsbench.results.published.scores import PublishedScore
 from fsbench.results.rows.comparable import Methods
+from fsbench.results.rows.draws import seed_draws
 from fsbench.results.rows.row import MEAN, SIZE
 from fsbench.results.rows.scoring import Measure, Request, Sums, counted_sides, fold_name, further_answers, score_rows
 from fsbench.results.sheets.legend import meanings
 from fsbench.results.tables.blocks import Block
 from fsbench.results.tables.columns import training_notes
-from fsbench.results.tables.over_seeds import means_over_seeds
 from fsbench.results.tables.trivial import no_better_than_blind
 
 
@@ -73,7 +74,7 @@ def build_blocks(
         block.rank_all = rank_all
         block.warnings += _notes_on_split(groups_of_test[group_key(group[0], without=COPY)], group)
         blocks.append(block)
-    _add_means_over_seeds(blocks, groups)
+    add_seed_draws(blocks, groups)
     return blocks
 
 
@@ -141,20 +142,28 @@ def _answer_notes(methods: Methods) -> list[str]:
     ]
 
 
-def _add_means_over_seeds(blocks: Sequence[Block], groups: Sequence[list[Record]]) -> None:
-    """Add to the last block of each test whose results are means over seeds what these are.
+def add_seed_draws(blocks: Sequence[Block], groups: Sequence[Sequence[Record]]) -> None:
+    """Add to the first block of each test the scores by seed of its episodes, and which seeds its result lacks.
 
-    A test with two blocks of one seed is left alone: which of them belongs to the others is not known.
+    Args:
+        blocks: the scores of each group.
+        groups: the runs of each block.
     """
-    tests: dict[tuple[Any, ...], list[tuple[Record, Block]]] = {}
-    for block, (first, *_) in zip(blocks, groups, strict=True):
-        if first.protocol.draw.averaged_seeds:
-            tests.setdefault(group_key(first, seed=False), []).append((first, block))
-    for listed in tests.values():
-        by_seed = {int(first.header.seed): block for first, block in listed if first.header.seed is not None}
-        if len(by_seed) == len(listed):
-            (first, last) = listed[-1]
-            last.lead += means_over_seeds(by_seed, first.protocol.draw.averaged_seeds)
+    for place, rows in seed_draws(groups, [block.rows for block in blocks]).items():
+        blocks[place].rows += rows
+    for places in seeds_of_tests(groups):
+        seeds = groups[min(places.values())][0].protocol.draw.averaged_seeds
+        lacking: dict[str, list[str]] = {}
+        for method in dict.fromkeys(name for place in places.values() for name, _ in blocks[place].method_lines):
+            having = [seed for seed, place in places.items() if any(name == method for name, _ in blocks[place].lines)]
+            missing = ", ".join(str(seed) for seed in seeds if seed not in having)
+            lacking.setdefault(missing, []).append(method)
+        blocks[min(places.values())].lead += [
+            f"the protocol's result is the mean over test seeds {', '.join(map(str, seeds))}. Not run yet: seeds "
+            f"{missing} of {', '.join(methods)} (--test-seed)"
+            for missing, methods in lacking.items()
+            if missing
+        ]
 
 
 def _notes_on_split(groups: list[list[Record]], group: list[Record]) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fsbench.protocols.draws.fixed_supports import Per, asked, drawn_supports
-from fsbench.scores.draws import over_supports, support_luck
+from fsbench.scores.draws import mean_of_draws, sd_of_draws
 from fsbench.scores.rows import Rows, RowSum
 from fsbench.scores.scores import MeanIoUByDraw
 from fsbench.scores.statistics import ScoreStatistics
@@ -36,15 +36,15 @@ def interval(case: Case) -> Results:
     statistics = ScoreStatistics(rows, sums, (MeanIoUByDraw(),))
     found = scores_once([statistics])["mIoU-by-draw"]
     by_draw = [part.value for part in statistics.parts(MeanIoUByDraw())]
-    mean = over_supports(by_draw)
+    mean = mean_of_draws(by_draw)
     compared: dict[str, Any] = {
         "theta_by_draw": Near(by_draw, out["theta_by_draw"]),
         "theta": Near(found.value, out["theta"]),
         "V": Near(found.variances, [out["V_query"], out["V_draw"], out["V_cell"]]),
         "nu": Near(found.df, out["nu"]),
         "error": Near(found.error, out["error"]),
-        "sd_over_draws": Near(support_luck(by_draw), out["sd_over_draws"]),
-        "over_supports_these_images": Near([mean.low, mean.high], out["over_supports_these_images"]),
+        "sd_over_draws": Near(sd_of_draws(by_draw), out["sd_over_draws"]),
+        "mean_of_draws_these_images": Near([mean.low, mean.high], out["mean_of_draws_these_images"]),
         "interval": Near([found.low, found.high], out["interval"]),
     }
     return compared

@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import isnan
 
 from fsbench.results.sheets.cells import CONDITIONAL
+from fsbench.results.sheets.draws import draw_tables
 from fsbench.results.studies.supports.sensitivity import CHOICES, PROPERTIES, SensitivityTable, SupportSensitivity
 from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table, score_cell
 from fsbench.scores.estimate import Estimate
@@ -18,8 +19,10 @@ GIVEN_SUPPORTS = (
 
 
 def to_sheet(table: SensitivityTable) -> Sheet:
-    """Lay out tables for printing: scores by draw of the supports, variance components, properties of supports."""
-    tables = [_choices(table.lines), _per_query(table.lines), _parts(table.lines), _properties(table.lines)]
+    """Lay out tables for printing: scores by draw, then what the choice of the supports does to single queries."""
+    tables = draw_tables(table.draws, table.metrics)
+    if table.lines:
+        tables += [_choices(table.lines), _per_query(table.lines), _parts(table.lines), _properties(table.lines)]
     shown = [each for each in tables if each.lines]
     return Sheet(table.title, shown, notes=table.notes, signs={CONDITIONAL: GIVEN_SUPPORTS})
 

@@ -1,9 +1,10 @@
-"""Draw worst, mean and best draw of the supports, and the parts of the variance, of the methods on one test."""
+"""Draw the methods of one test: scores by draw; or worst and best draw of the supports, and parts of the variance."""
 
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fsbench.results.rows.row import MEAN
 from fsbench.results.sheets.cells import CONDITIONAL
 from fsbench.results.sheets.drawing import draw_interval, legend_above, name_rows, shared_fold_words
 from fsbench.results.studies.analysis import Paint
@@ -19,8 +20,22 @@ COLORS = {"query": "#0072b2", "support": "#d55e00", "interaction": "#cc79a7"}
 
 def panels(table: SensitivityTable) -> dict[str, Paint]:
     """Return {name: function that draws on axes} for the panels of a table's plot."""
+    if not table.lines:
+        return {"supports": partial(plot_draws, table=table)}
     painters = {"supports": plot_choices, "supports-parts": plot_parts}
     return {name: partial(paint, lines=table.lines) for name, paint in painters.items()}
+
+
+def plot_draws(axis: "Axes", table: SensitivityTable) -> None:
+    """Draw the main score of every draw of a test, on the mean over folds or on each fold of a method without it."""
+    name_rows(axis, table.methods)
+    means = {row.method for row in table.draws if row.fold == MEAN}
+    for row in table.draws:
+        is_shown = row.metric == table.metrics[0] and (row.fold == MEAN or row.method not in means)
+        if is_shown and row.part.split()[0] not in ("mean", "sd"):
+            axis.plot(row.estimate.value, table.methods.index(row.method), "o", color="#0072b2", label="a draw")
+    axis.set_xlabel(table.metrics[0])
+    legend_above(axis, 1)
 
 
 def plot_choices(axis: "Axes", lines: Sequence[SupportSensitivity]) -> None:

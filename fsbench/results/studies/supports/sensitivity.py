@@ -9,10 +9,20 @@ import numpy as np
 
 from fsbench.base.errors import SettingsError
 from fsbench.data.episodes.episode import ClassificationEpisode, Episode
-from fsbench.records.grouping import comparable, first_trainings, fold_of, runs_by_fold, variants
+from fsbench.records.grouping import (
+    all_runs,
+    comparable,
+    first_trainings,
+    fold_of,
+    runs_by_fold,
+    variants,
+)
 from fsbench.records.record import Record
 from fsbench.records.tables import DRAW
+from fsbench.results.rows.comparable import Methods
+from fsbench.results.rows.draws import seed_draws
 from fsbench.results.rows.row import ALL, DRAWS, MEAN, ResultRow
+from fsbench.results.rows.scoring import Request, Sums, score_rows
 from fsbench.scores.count_table import episode_scores
 from fsbench.scores.estimate import Estimate
 from fsbench.scores.rank_correlation import RankCorrelation, clustered_mean, within_query_correlation
@@ -101,22 +111,35 @@ class SupportSensitivity:
 
 @dataclass(frozen=True)
 class SensitivityTable:
-    """How much the scores of all methods of one test depend on the choice of supports.
+    """How much the scores of all methods of one test depend on its draw, and on the choice of supports.
 
     Attributes:
         title: data set, ways, shots and protocol of the test in words.
-        lines: one entry per method, the highest score with the official supports first.
+        draws: scores of each draw, their mean and their standard deviation.
+        lines: one entry per method, the highest score with the official supports first; empty if every query has one
+            draw of supports in a run.
         notes: sentences to print below the table.
     """
 
     title: str
+    draws: list[ResultRow]
     lines: list[SupportSensitivity]
     notes: list[str]
 
     @property
+    def metrics(self) -> list[str]:
+        """Names of the scores of draws, the main one first."""
+        return list(dict.fromkeys(row.metric for row in self.draws))
+
+    @property
+    def methods(self) -> list[str]:
+        """Labels of the methods."""
+        return list(dict.fromkeys(row.method for row in self.draws))
+
+    @property
     def rows(self) -> list[ResultRow]:
         """Every number of all methods, as result rows."""
-        return [row for line in self.lines for row in line.rows(self.title)]
+        return [*self.draws, *(row for line in self.lines for row in line.rows(self.title))]
 
 
 EPISODE_SCORE = {
@@ -127,39 +150,60 @@ EPISODE_SCORE = {
 
 
 def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None) -> list[SensitivityTable]:
-    """Compare scores over several draws of supports for every method, a table for each test.
+    """Compare scores over several draws of a test for every method, a table for each test.
 
-    If a method has several trainings, the one with the smallest seed is used.
+    Where single queries are looked at, the training of a method with the smallest seed is used.
 
     Args:
-        records: finished runs; those with one draw are left out.
+        records: finished runs; those of tests with one draw are left out.
         measure: takes a run and measures properties of its episodes' supports; None leaves properties out.
 
     Raises:
-        SettingsError: no run has several draws.
+        SettingsError: no test has several draws.
     """
-    drawn = [record for record in records if record.header.draws > 1]
-    if not drawn:
-        raise SettingsError(
-            "none of these runs has several draws of its supports; expected some that were made with --draws 8"
+    groups, tables = comparable(records), []
+    methods: list[Methods] = [
+        {label: runs_by_fold(members) for label, members in variants(group).items()} for group in groups]
+    rows = [
+        score_rows(
+            own, Request(group[0].protocol.default_metrics, test=group[0].protocol.title(group[0].header)), Sums()
         )
-    tables = []
-    for group in comparable(drawn):
-        first = group[0]
-        lines = [
-            support_sensitivity(label, list(first_trainings(runs_by_fold(members)).values()), measure)
-            for label, members in variants(group).items()
-        ]
-        several = [label for label, members in variants(group).items() if len(runs_by_fold(members)) < len(members)]
-        lines.sort(key=lambda line: -line.scores["official draw"].value)
-        title = f"{first.protocol.title(first.header)} · {first.header.draws} draws of the supports"
-        tables.append(SensitivityTable(title, lines, [*_seed_notes(several), *_notes(first, lines)]))
+        for own, group in zip(methods, groups, strict=True)
+    ]
+    by_seed = seed_draws(groups, rows)
+    for place, (group, own) in enumerate(zip(groups, methods, strict=True)):
+        draws = [row for row in (*by_seed.get(place, ()), *rows[place]) if row.part_kind == DRAWS]
+        if draws:
+            tables.append(_table(group[0], own, draws, measure))
+    if not tables:
+        raise SettingsError(
+            "none of these tests has several draws; expected runs that were made with --draws 8, or with several seeds "
+            "of a test (--test-seed 0,1,2)"
+        )
     return tables
+
+
+def _table(
+    first: Record, methods: Methods, draws: list[ResultRow], measure: Measure | None
+) -> SensitivityTable:
+    """Return the table of a test, whose runs are like `first`; only several draws of supports have lines."""
+    title = first.protocol.title(first.header)
+    if first.header.draws == 1:
+        return SensitivityTable(title, draws, [], [])
+    lines = [
+        support_sensitivity(label, list(first_trainings(runs).values()), measure) for label, runs in methods.items()
+    ]
+    several = [label for label, runs in methods.items() if len(runs) < len(all_runs(runs))]
+    lines.sort(key=lambda line: -line.scores["official draw"].value)
+    title = f"{title} · {first.header.draws} draws of the supports"
+    return SensitivityTable(title, draws, lines, [*_seed_notes(several), *_notes(first, lines)])
 
 
 def _seed_notes(several: Sequence[str]) -> list[str]:
     return (
-        [f"{', '.join(several)}: trained several times; the training with the lowest seed is shown"] if several else []
+        [f"{', '.join(several)}: trained several times; of single queries the training with the lowest seed is shown"]
+        if several
+        else []
     )
 
 
