@@ -10,6 +10,7 @@ from fsbench.base.terminal import print_block, print_line, text_width
 from fsbench.cli.options import add_format, add_runs_folder
 from fsbench.protocols.conditions import CONDITIONS, UNKNOWN
 from fsbench.protocols.programs import FOLDER
+from fsbench.protocols.published_tests import meanings
 from fsbench.results.atlas.atlas import read_atlas, shipped_atlas
 from fsbench.results.atlas.check import odd_means, summary
 from fsbench.results.atlas.pairs import Comparisons
@@ -62,8 +63,8 @@ def _words(options: argparse.Namespace, extra: list[str]) -> int:
     for key, one in closed.items():
         if options.condition in (None, key):
             print_line(f"{key} ({one.label})")
-            for value in one.values:
-                print_line(f"  {value.explained}")
+            for word, means in meanings(one).items():
+                print_line(f"  {word}: {means}".replace("{}", "<N>").replace("{0}", "<N>"))
     for word, means in UNKNOWN.items():
         print_line(f"any condition  {word}: {means}")
     return 0

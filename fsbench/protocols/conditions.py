@@ -56,11 +56,6 @@ class Value:
     phrase: str = ""
     absent_in: str = ""
 
-    @property
-    def explained(self) -> str:
-        """The word with its meaning behind it; <N> stands for a number."""
-        return f"{self.word}: {self.sentence}".replace("{}", "<N>").replace("{0}", "<N>")
-
     def named(self, word: str) -> "Value | None":
         """Return this value, with its number filled in, if `word` is its word; else None."""
         if "{}" not in self.word:

@@ -29,6 +29,7 @@ from fsbench.protocols.conditions import (
     TASK,
     VOID,
     Comparison,
+    Condition,
     Score,
 )
 from fsbench.protocols.counting import PixelCounting
@@ -37,7 +38,7 @@ from fsbench.protocols.episode_rules.streams import NETWORK, NumpyInWorkers, See
 from fsbench.protocols.programs import FOLDER, PROGRAMS, Program, PublishedTest, read_programs, slug
 from fsbench.protocols.protocol import Protocol, Published, Words
 from fsbench.protocols.reading import ATLAS as PREFIX
-from fsbench.protocols.reading import load_protocol, protocol_names
+from fsbench.protocols.reading import known_metrics, load_protocol, protocol_names
 from fsbench.protocols.view import View
 from fsbench.protocols.words import OTHERS
 from fsbench.scores.metric import Metric
@@ -207,6 +208,15 @@ def _composed(test: PublishedTest, settings: Mapping[str, Any]) -> Protocol:
         Words(in_spirit=tuple(dict.fromkeys(filter(None, said)))),
         Published(test.dataset, {key: word for key, word in test.conditions.items() if key != DATASET.key}),
     )
+
+
+def meanings(condition: Condition) -> dict[str, str]:
+    """Return {word: its meaning} of a condition, with the words of metrics of installed packages."""
+    found = {value.word: value.sentence for value in condition.values}
+    for metric in known_metrics().values() if condition in (METRIC, FB_IOU) else ():
+        word = metric.atlas_metric if condition == METRIC else metric.atlas_fb_iou
+        found |= {word: metric.meaning} if word else {}
+    return found
 
 
 @dataclass(frozen=True)

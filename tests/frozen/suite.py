@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-from fsbench.protocols.rows import row_names
-
 import fsbench
 from fsbench.base.errors import FsbenchError
 from fsbench.base.paths import CONFIGS
 from fsbench.cli.main import main
 from fsbench.datamodules.datasets.demo import Demo
+from fsbench.protocols.published_tests import test_names
 from fsbench.protocols.reading import manifest_fault
 from fsbench.runner.config import tests as opening
 from fsbench.runner.config.registry import task_of
@@ -45,8 +44,8 @@ def protocol_names() -> list[str]:
 
 
 def atlas_names() -> list[str]:
-    """Return the names of the rows of the atlas that are tests."""
-    return row_names()
+    """Return the names of the published tests of the atlas."""
+    return test_names()
 
 
 def data_set_names() -> list[str]:

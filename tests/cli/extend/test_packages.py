@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fsbench.base.paths import REPOSITORY
-from fsbench.protocols.programs import FOLDER
+from fsbench.protocols.programs import FOLDER, PROGRAMS, TESTS
 from fsbench.records.record import find_records
 from tests.cli.test_readme import EXAMPLE
 from tests.drawn_domains import prepare_drawn
@@ -48,7 +48,7 @@ def turns(source):
 
 
 TURNS = DrawRule(
-    "from the end of the list, supports are the images that follow in the list of the class", turns, "sequential"
+    turns, "sequential", words="from the end of the list, supports are the images that follow in the list of the class"
 )
 '''
 FILE = """# one after the other
@@ -65,19 +65,28 @@ MEANING = "mean over the classes of twice the overlap / the areas of prediction 
 ROW = "atlas:stranger/pascal-5i"
 
 
-def stranger_row() -> str:
-    """Return a file with one row: MLC's lists and draw, in three processes, compared at a fixed size."""
-    with (FOLDER / "conditions.csv").open(newline="") as file:
-        cells = next(line for line in csv.DictReader(file) if line["method"] == "MLC (baseline)")
-    cells |= {
-        "method": "Stranger", "dataset": "PASCAL-5i", "workers": "3", "seeds": "7", "episodes_per_fold": "20",
-        "geometry": "squash, OpenCV", "compared_at": "fixed 512", "goldens": "", "certainty": "read",
+def stranger_files() -> dict[str, str]:
+    """Return files of a test and its program: MLC's lists and draw, in three processes, compared at a fixed size."""
+    program = next(line for line in lines(PROGRAMS) if line["method"] == "MLC (baseline)" and "pascal" in line["test"])
+    test = next(line for line in lines(TESTS) if line["key"] == program["test"])
+    program |= {"method": "Stranger", "test": "stranger/pascal-5i", "goldens": "", "certainty": "read"}
+    test |= {
+        "key": "stranger/pascal-5i", "workers": "3", "seeds": "7", "episodes_per_fold": "20",
+        "geometry": "squash, OpenCV", "compared_at": "fixed 512",
     }  # fmt: skip
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(cells))
-    writer.writeheader()
-    writer.writerow(cells)
-    return text.getvalue()
+    found = {}
+    for file, cells in ((TESTS, test), (PROGRAMS, program)):
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(cells))
+        writer.writeheader()
+        writer.writerow(cells)
+        found[f"fsb_rows/configs/atlas/{file}"] = text.getvalue()
+    return found
+
+
+def lines(file: str) -> list[dict[str, str]]:
+    with (FOLDER / file).open(newline="") as opened:
+        return list(csv.DictReader(opened))
 
 
 def guide_files(package: str) -> dict[str, str]:
@@ -111,7 +120,7 @@ def site(tmp_path) -> Path:
         "fsb_turns/configs/protocols/turns.yaml": FILE,
     }
     install(folder, "fsb-turns", groups, files)
-    files = {"fsb_rows/__init__.py": "", "fsb_rows/configs/atlas/conditions.csv": stranger_row()}
+    files = {"fsb_rows/__init__.py": "", **stranger_files()}
     return install(folder, "fsb-rows", {"fsbench.configs": {"rows": "fsb_rows.configs"}}, files)
 
 
@@ -189,7 +198,7 @@ def check_metric(call, folder: Path, runs: list[str]) -> None:
     assert "pooled-Dice" in page and value in page and "twice the overlap" in page
     assert f"pooled-Dice: {MEANING}" in " ".join(call("list", "protocols", "bydice").split())
     assert "twice the overlap" in call("list")
-    assert f"class-pooled Dice {MEANING}" in " ".join(call("atlas", "words", "metric").split())
+    assert f"class-pooled Dice: {MEANING}" in " ".join(call("atlas", "words", "metric").split())
     said = call("table", *runs, "--metrics", "pooled-Dise", status=2)
     assert "unknown metric 'pooled-Dise'; did you mean 'pooled-Dice'?" in said
 
@@ -239,4 +248,4 @@ def test_a_file_may_name_no_draw_that_no_entry_point_names(call, tmp_path):
     site = install(tmp_path / "site", "fsb-turns", {"fsbench.configs": {"turns": "fsb_turns.configs"}}, files)
     with installed(site):
         said = call("list", "protocols", status=2)
-    assert "episode_draw is 'turns', of which there is no part" in said
+    assert "episode_draw is 'turns', for which there is no rule" in said

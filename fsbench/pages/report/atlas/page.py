@@ -24,6 +24,7 @@ from fsbench.protocols.conditions import (
     VOID,
 )
 from fsbench.protocols.programs import EVIDENCED, Program
+from fsbench.protocols.published_tests import meanings
 from fsbench.results.atlas.atlas import TEST, TOLD, Atlas, Entry, Group, Rank
 from fsbench.results.atlas.effects import Effect, read_effects
 from fsbench.results.atlas.moves import BEYOND, WITHIN, Cell, known_moves, run_options
@@ -38,7 +39,6 @@ SHOTS = ("1", "5", "10")
 
 TEMPLATES = Path(__file__).parent.with_name("templates")
 
-_WORDS = {key: {value.word: value.sentence for value in one.values} for key, one in CONDITIONS.items() if one.values}
 _SOURCES = {DATASET.key: DATASET.label, "program": "whole program"}
 
 
@@ -76,7 +76,7 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
     data = {
         "entries": entries, "labels": LABELS, "conditions": list(CONDITIONS), "test": TEST, "told": TOLD,
         "shots": SHOTS,
-        "meaning": {key: one.meaning for key, one in CONDITIONS.items()}, "words": _WORDS, "unknown": list(UNKNOWN),
+        "meaning": {key: one.meaning for key, one in CONDITIONS.items()}, "words": _words(), "unknown": list(UNKNOWN),
         "open": {key: [value.word for value in one.values if value.is_open] for key, one in CONDITIONS.items()},
         "groups": {str(each["number"]): each["words"] for each in shown},
         "within": WITHIN, "beyond": BEYOND, "names": names, "sets": sets,
@@ -93,6 +93,10 @@ def render_atlas(environment: Environment, atlas: Atlas, common: Mapping[str, An
         programs=len(atlas.programs), run=sum(program.certainty == "run" for program in atlas.programs), names=names,
         meaning_of=lambda key, word: CONDITIONS[key].meaning_of(word), ours=any(entry.ours for entry in atlas.entries),
     )  # fmt: skip
+
+
+def _words() -> dict[str, dict[str, str]]:
+    return {key: meanings(one) for key, one in CONDITIONS.items() if one.values}
 
 
 def _names(atlas: Atlas) -> dict[str, str]:
@@ -216,7 +220,7 @@ def _meanings(effects: Sequence[Effect]) -> list[dict[str, Any]]:
             "name": name,
             "label": LABELS[name],
             "consequence": CONDITIONS[name].meaning,
-            "words": _WORDS.get(name, {}),
+            "words": meanings(CONDITIONS[name]),
             "effects": by_condition[name],
             "alone": any(not each.together for each in by_condition[name]),
         }
