@@ -14,10 +14,11 @@ from fsbench.protocols.published_tests import meanings
 from fsbench.results.atlas.atlas import read_atlas, shipped_atlas
 from fsbench.results.atlas.check import odd_means, summary
 from fsbench.results.atlas.pairs import Comparisons
+from fsbench.results.sheets.data import as_json
 from fsbench.results.sheets.formats import write_sheets
 from fsbench.runner.config.limits import check_output_file
 
-FORMATS = ("text", "markdown", "latex")
+FORMATS = ("text", "markdown", "latex", "json")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -107,5 +108,9 @@ def _compare(options: argparse.Namespace, extra: list[str]) -> int:
 def _which(options: argparse.Namespace, extra: list[str]) -> int:
     from fsbench.results.published.at_hand import nearest_to  # spared until it is needed
 
-    print_block(write_sheets(options.format, nearest_to(options.what, shipped_atlas()), *text_width()))
+    found = nearest_to(options.what, shipped_atlas())
+    if options.format == "json":
+        print_block(as_json([each.as_data() for each in found]))
+        return 0
+    print_block(write_sheets(options.format, [each.sheet() for each in found], *text_width()))
     return 0

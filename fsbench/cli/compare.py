@@ -1,7 +1,7 @@
 """`fsbench compare`: paired differences of methods that saw the same episodes, or of runs and accepted ones."""
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,14 +11,12 @@ from fsbench.cli.accepted import add_accepted_options, compare_with_accepted
 from fsbench.cli.options import add_format, add_metrics, add_rank_all, add_runs, check_plot_file
 from fsbench.cli.parser import given_options
 from fsbench.records.grouping import comparable, variants
-from fsbench.records.record import read_record
 from fsbench.results.atlas.atlas import shipped_atlas
-from fsbench.results.comparison.compare import Comparison
 from fsbench.results.comparison.layout import plot, to_json, to_sheet
-from fsbench.results.published.at_hand import near_runs
-from fsbench.results.published.beside import PublishedBeside, beside_sheet, published_beside
+from fsbench.results.published.at_hand import is_in_atlas, near_runs
 from fsbench.results.sheets.data import as_json
 from fsbench.results.sheets.formats import write_sheets
+from fsbench.results.table import Sheet
 from fsbench.runner.config.limits import whole
 from fsbench.runs import COMPARED_BY, Runs
 
@@ -89,9 +87,13 @@ def _compare_methods(options: argparse.Namespace) -> int:
     """Print the paired differences of all methods that saw the same episodes."""
     check_plot_file(options.plot)
     runs = Runs(options.runs)
-    if options.published and all(len(variants(group)) == 1 for group in comparable(runs.records)):
-        print_block(write_sheets("text", near_runs(runs.records, shipped_atlas()), *text_width()))
-        return say_left_out(runs.left_out)
+    known = [record for record in runs.records if is_in_atlas(record)]
+    near = near_runs(known, shipped_atlas()) if options.published else []
+    if options.published and all(
+        len(variants(group)) == 1 for group in comparable(runs.records)
+    ):  # nothing else to compare with
+        near = near or near_runs(runs.records, shipped_atlas())
+        return _print(options.format, [each.sheet() for each in near], [each.as_data() for each in near], runs)
     comparisons = runs.compare(
         metrics=options.metrics,
         by=options.by,
@@ -103,18 +105,11 @@ def _compare_methods(options: argparse.Namespace) -> int:
     ).comparisons
     if options.plot is not None:
         plot(options.plot, comparisons)
-    beside = [one for comparison in comparisons for one in _published(comparison)] if options.published else []
-    if options.format == "json":
-        print_block(as_json([*map(to_json, comparisons), *beside]))
-        return say_left_out(runs.left_out)
     sheets = [to_sheet(comparison, options.all, options.all) for comparison in comparisons]
-    sheets += [beside_sheet(beside)] if beside else []
-    print_block(write_sheets(options.format, sheets, *text_width()))
+    data = [*map(to_json, comparisons), *(each.as_data(1) for each in near)]
+    return _print(options.format, [*sheets, *(each.sheet(1) for each in near)], data, runs)
+
+
+def _print(form: str, sheets: Sequence[Sheet], data: Sequence[object], runs: Runs) -> int:
+    print_block(as_json(data) if form == "json" else write_sheets(form, sheets, *text_width()))
     return say_left_out(runs.left_out)
-
-
-def _published(comparison: Comparison) -> list[PublishedBeside]:
-    """Return the published figures beside each method, whose runs of all folds are of one test."""
-    atlas = shipped_atlas()
-    records = {label: read_record(Path(folders[0])) for label, folders in comparison.methods.items()}
-    return [published_beside(label, record, atlas) for label, record in records.items() if record is not None]

@@ -150,7 +150,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
     print_block(table.write(options.format, *text_width()))
     if options.published and options.format == "text":
         known = [record for record in runs.records if is_in_atlas(record)]
-        print_block(write_sheets("text", near_runs(known, shipped_atlas(), 1), *text_width()))
+        print_block(write_sheets("text", [near.sheet(1) for near in near_runs(known, shipped_atlas())], *text_width()))
     if options.format == "text":
         for record in runs.records if options.all else []:
             print_line(f"{record.path}: {', '.join(name for name in FILES if (record.path / name).is_file())}")

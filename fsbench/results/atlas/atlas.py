@@ -265,18 +265,6 @@ class Atlas:
         return next((entry for entry in self.entries if entry.id == name), None)
 
 
-def differences(one: Entry, other: Entry) -> list[tuple[str, str, str]]:
-    """List the conditions that make the published scores of two entries incomparable.
-
-    Returns:
-        (condition, value of `one`, value of `other`) for each that differs or is unknown; empty if both share a test
-        and are given the same labels.
-    """
-    ours, theirs = one.conditions, other.conditions
-    apart = [key for key in (*TEST, *TOLD) if not CONDITIONS[key].agrees(ours[key], theirs[key])]
-    return [(key, ours[key], theirs[key]) for key in apart]
-
-
 def is_alike(ours: str, theirs: str, name: str) -> bool:
     """Return whether a run's value of the condition `name` may be a published one; fsbench's image lists match any."""
     return ours in (theirs, NOT_STATED) or (name == IMAGE_LISTS.key and IMAGE_LISTS.value(ours) is None)

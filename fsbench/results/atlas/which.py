@@ -2,23 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from fsbench.protocols.conditions import (
-    ATLAS_NAMES,
-    COMPARED_AT,
-    DATASET,
-    METRIC,
-    VOID,
-    Condition,
-    differing,
-)
+from fsbench.protocols.conditions import ATLAS_NAMES, COMPARED_AT, DATASET, METRIC, VOID, Condition, differing
 from fsbench.protocols.programs import slug
 from fsbench.protocols.protocol import Protocol
 from fsbench.protocols.published_tests import is_runnable
 from fsbench.protocols.reading import ATLAS
-from fsbench.results.atlas.atlas import Atlas
+from fsbench.results.atlas.atlas import TOLD, Atlas, Entry
 from fsbench.results.atlas.pairs import SAME
-from fsbench.results.table import Cell, Column, Line, Sheet, Table
+from fsbench.results.table import METHOD, Cell, Column, Form, Line, Sheet, Table
 
 RECOUNTED = (VOID, COMPARED_AT, METRIC)
 """Conditions that need no other answers: stored predictions are counted again."""
@@ -27,6 +20,10 @@ MOST = 4
 SHOWN = 5
 """Tests that are shown."""
 COLUMNS = (Column("published test"), Column("figures of"), Column("to change"), Column("here"), Column("there"))
+FIGURES = (
+    METHOD, Column("backbone"), Column("shots", Form.FIGURES), Column("metric"), Column("figure", Form.FIGURES),
+    Column("source"),
+)  # fmt: skip
 
 Words = Mapping[str, str]
 """{condition: word} of a test on one data set, with the atlas's name of the data set."""
@@ -38,19 +35,103 @@ class NearTest:
 
     Attributes:
         protocols: names of protocols that run it; () if none can.
-        dataset: the atlas's name of its data set.
-        methods: names of the methods with figures of this test.
-        ours: the conditions of the given test on this data set.
-        theirs: the conditions of the published test.
+        entries: the published methods with figures of this test.
+        ours: the conditions of the given test on the data set of the published one.
+        theirs: those conditions of the published test.
         changes: the conditions in which the two differ, or of which one is not known.
     """
 
     protocols: tuple[str, ...]
-    dataset: str
-    methods: tuple[str, ...]
+    entries: tuple[Entry, ...]
     ours: Words
     theirs: Words
     changes: tuple[Condition, ...]
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of the programs' methods, first those that the first protocol is named by."""
+        names = dict.fromkeys(entry.program.method for entry in self.entries if entry.program)
+        return sorted(
+            names, key=lambda name: not any(one.startswith(f"{ATLAS}{slug(name)}/") for one in self.protocols[:1])
+        )
+
+    def figures(self, size: tuple[str, str]) -> list[tuple[str, ...]]:
+        """Return (method, backbone, shots, metric, score, source) of the methods that are given the same labels.
+
+        Args:
+            size: ways and shots.
+        """
+        alike = [
+            entry for entry in self.entries
+            if all(self.ours.get(key) in (None, entry.conditions[key]) for key in TOLD)
+        ]  # fmt: skip
+        return [
+            (entry.method, entry.backbone, shot, metric, each.figure.printed, each.figure.source)
+            for entry in alike for (way, shot, metric), each in entry.cells().items() if (way, shot) == size
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The published tests on the data sets of a given test, those with the fewest changes first.
+
+    Attributes:
+        title: the given run, kit or protocol in words.
+        datasets: the atlas's names of its data sets.
+        tests: the published tests.
+        size: its ways and shots; None for a protocol, which has several.
+        stored: folder of a run with stored predictions, which some changes do not make anew; "" for none.
+    """
+
+    title: str
+    datasets: tuple[str, ...]
+    tests: Sequence[NearTest]
+    size: tuple[str, str] | None = None
+    stored: str = ""
+
+    def sheet(self, most: int = SHOWN) -> Sheet:
+        """Lay out at most `most` tests, with a line for each change, and the figures of a test without any."""
+        near = [each for each in self.tests if len(each.changes) <= MOST][:most]
+        if not near:
+            fewest = f": the nearest differs in {len(self.tests[0].changes)} conditions" if self.tests else ""
+            return Sheet(f"{self.title}: no published test on {', '.join(self.datasets)} is near{fewest}", [])
+        tables = [Table(COLUMNS, [line for each in near for line in _lines(each)])]
+        figures = [] if near[0].changes or self.size is None else near[0].figures(self.size)
+        if figures:
+            lines = [Line([*map(Cell, row)]) for row in figures]
+            tables.append(Table(FIGURES, lines, "published figures of this test"))
+        marks = dict.fromkeys(f"{one.method}: {mark}" for one in near[0].entries for mark in one.marks if figures)
+        return Sheet(f"{self.title}: the nearest published tests", tables, self._lead(near[0]), list(marks))
+
+    def _lead(self, near: NearTest) -> list[str]:
+        if not near.protocols or not near.changes:
+            return []
+        lead = [f"A run or a kit under the nearest test: --protocol {near.protocols[0]}"]
+        again = ", ".join(one.label for one in near.changes if one in RECOUNTED)
+        if self.stored and again:
+            command = f"fsbench table {self.stored} --protocol {near.protocols[0]}"
+            lead.insert(0, f"{again} can be counted now, from the stored predictions: {command}")
+        return lead
+
+    def as_data(self, most: int = SHOWN) -> dict[str, Any]:
+        """Return at most `most` tests as JSON values."""
+        tests = [
+            {
+                "protocols": each.protocols, "methods": each.methods, "conditions": each.theirs,
+                "changes": {one.key: [each.ours[one.key], each.theirs[one.key]] for one in each.changes},
+                "figures": each.figures(self.size) if self.size and not each.changes else [],
+            }
+            for each in self.tests[:most]
+        ]  # fmt: skip
+        return {"nearest to": self.title, "tests": tests}
+
+
+def _lines(near: NearTest) -> list[Line]:
+    names = near.methods
+    shown = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+    heads = [next(iter(near.protocols), f"on {near.theirs[DATASET.key]} (cannot be run)"), shown]
+    changes = [[one.label, near.ours[one.key], near.theirs[one.key]] for one in near.changes] or [["nothing", "", ""]]
+    return [Line([*map(Cell, [*(["", ""] if place else heads), *change])]) for place, change in enumerate(changes)]
 
 
 def words_of(protocol: Protocol) -> list[Words]:
@@ -60,7 +141,7 @@ def words_of(protocol: Protocol) -> list[Words]:
     return list(distinct.values())
 
 
-def nearest_tests(own: Sequence[Words], atlas: Atlas, protocol: str = "") -> list[NearTest]:
+def nearest_tests(own: Iterable[Words], atlas: Atlas, protocol: str = "") -> list[NearTest]:
     """Return the published tests on the data sets of a given test, those with the fewest changes first.
 
     Args:
@@ -70,65 +151,23 @@ def nearest_tests(own: Sequence[Words], atlas: Atlas, protocol: str = "") -> lis
         protocol: name of the given test's protocol, which is first among equally near ones.
     """
     found: dict[tuple[str, ...], NearTest] = {}
-    for entry in atlas.entries:
-        for ours in own if entry.program else ():
-            if ours[DATASET.key] != entry.dataset:
+    for ours in own:
+        keys = [key for key in SAME if key in ours]
+        for entry in atlas.entries:
+            if entry.program is None or entry.dataset != ours[DATASET.key]:
                 continue
-            assert entry.program is not None
-            keys = [key for key in SAME if key in ours]
-            theirs = {key: entry.conditions[key] for key in keys}
-            near = found.get((*theirs.values(), *ours.values()))
-            methods = dict.fromkeys([*(near.methods if near else ()), entry.program.method])
-            key = entry.program.test.key
-            runs = [f"{ATLAS}{key}"] if not set(entry.changes) & set(keys) and is_runnable(key) else []
+            theirs, test = {key: entry.conditions[key] for key in keys}, entry.program.test.key
+            place = (*theirs.values(), *ours.values())
+            near = found.get(place)
+            runs = [f"{ATLAS}{test}"] if not set(entry.changes) & set(keys) and is_runnable(test) else []
             protocols = sorted({*(near.protocols if near else ()), *runs}, key=lambda name: (name != protocol, name))
-            found[*theirs.values(), *ours.values()] = NearTest(
-                tuple(protocols), entry.dataset, tuple(_first_of(protocols, methods)), ours, theirs,
-                tuple(differing({key: ours[key] for key in keys}, theirs)),
-            )  # fmt: skip
+            changes = tuple(differing({key: ours[key] for key in keys}, theirs))
+            found[place] = NearTest(tuple(protocols), (*(near.entries if near else ()), entry), ours, theirs, changes)
     sets = list(dict.fromkeys(ATLAS_NAMES.values()))
     return sorted(
         found.values(),
         key=lambda each: (
-            len(each.changes), sets.index(each.dataset), protocol not in each.protocols, -len(each.methods),
-            each.methods,
+            len(each.changes), sets.index(each.theirs[DATASET.key]), protocol not in each.protocols,
+            -len(each.methods), each.methods,
         ),
     )  # fmt: skip
-
-
-def _first_of(protocols: Sequence[str], methods: Iterable[str]) -> list[str]:
-    return sorted(methods, key=lambda name: not any(one.startswith(f"{ATLAS}{slug(name)}/") for one in protocols[:1]))
-
-
-def which_sheet(
-    title: str, own: Sequence[Words], atlas: Atlas, protocol: str, rescored: str = "", most: int = SHOWN
-) -> Sheet:
-    """Lay out the nearest published tests, with a line for each change.
-
-    Args:
-        title: the given run, kit or protocol in words.
-        own, atlas, protocol: as of `nearest_tests`.
-        rescored: the folder of a run with stored predictions, which some changes need not make anew; "" for none.
-        most: number of tests that are shown.
-    """
-    tests = nearest_tests(own, atlas, protocol)
-    near = [each for each in tests if len(each.changes) <= MOST][:most]
-    datasets = ", ".join(dict.fromkeys(words[DATASET.key] for words in own))
-    if not near:
-        fewest = f": the nearest differs in {len(tests[0].changes)} conditions" if tests else ""
-        return Sheet(f"{title}: no published test on {datasets} is near{fewest}", [])
-    lines, lead = [], []
-    for each in near:
-        shown = ", ".join(each.methods[:2]) + (f" and {len(each.methods) - 2} more" if len(each.methods) > 2 else "")
-        heads = [next(iter(each.protocols), f"on {each.dataset} (cannot be run)"), shown]
-        changes = [[one.label, each.ours[one.key], each.theirs[one.key]] for one in each.changes]
-        for change in changes or [["nothing", "", ""]]:
-            lines.append(Line([Cell(word) for word in (*heads, *change)]))
-            heads = ["", ""]
-    again = [one.label for one in near[0].changes if one in RECOUNTED]
-    for name in near[0].protocols[:1] if near[0].changes else ():
-        if rescored and again:
-            counted = f"{', '.join(again)} can be counted now, from the stored predictions"
-            lead.append(f"{counted}: fsbench table {rescored} --protocol {name}")
-        lead.append(f"A run or a kit under the nearest test: --protocol {name}")
-    return Sheet(f"{title}: the nearest published tests", [Table(COLUMNS, lines)], lead)

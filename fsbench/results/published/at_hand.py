@@ -13,14 +13,13 @@ from fsbench.protocols.reading import is_protocol_file, read_protocol, stored_pr
 from fsbench.records.grouping import all_runs, comparable, runs_by_fold, variants
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.record import Record, find_records
-from fsbench.results.atlas.atlas import Atlas, Entry, Reported
+from fsbench.results.atlas.atlas import TOLD, Atlas, Entry, Reported
 from fsbench.results.atlas.figures import Figure
 from fsbench.results.atlas.pairs import SAME
-from fsbench.results.atlas.which import SHOWN, which_sheet, words_of
+from fsbench.results.atlas.which import Nearest, nearest_tests, words_of
 from fsbench.results.published.conditions import run_conditions
 from fsbench.results.rows.row import MEAN
 from fsbench.results.rows.scoring import Request, Sums, score_rows
-from fsbench.results.table import Sheet
 from fsbench.scores.estimate import Estimate
 
 METRICS = ("mIoU", "FB-IoU")
@@ -91,8 +90,8 @@ def entries_at_hand(records: Iterable[Record], programs: Sequence[Program]) -> l
     return found
 
 
-def nearest_to(what: Path, atlas: Atlas) -> list[Sheet]:
-    """Lay out the published tests that are nearest to runs, a kit or the file of a protocol.
+def nearest_to(what: Path, atlas: Atlas) -> list[Nearest]:
+    """Find the published tests that are nearest to runs, a kit or the file of a protocol.
 
     Raises:
         SettingsError: it is none of these, or it has no masks or a data set that the atlas lacks.
@@ -102,7 +101,9 @@ def nearest_to(what: Path, atlas: Atlas) -> list[Sheet]:
         protocol = read_protocol(what)
         if not protocol.has_masks:
             raise SettingsError(f"{what} is a protocol of {protocol.task}; the atlas has tests of segmentation alone")
-        return [which_sheet(str(what), words_of(protocol), atlas, protocol.name)]
+        own = words_of(protocol)
+        datasets = tuple(dict.fromkeys(words[DATASET.key] for words in own))
+        return [Nearest(str(what), datasets, nearest_tests(own, atlas, protocol.name))]
     if (what / KIT).is_file():
         kit = read_kit(what)
         words = stored_protocol(kit.protocol_parts or kit.protocol).conditions(kit.dataset)
@@ -111,37 +112,35 @@ def nearest_to(what: Path, atlas: Atlas) -> list[Sheet]:
         if kit.episodes is not None:
             words[EPISODES.key] = str(kit.episodes)
         words[DATASET.key] = ATLAS_NAMES.get(kit.dataset, kit.dataset)
-        _check_dataset(str(what), words, atlas)
-        return [which_sheet(str(what), [words], atlas, kit.protocol)]
+        return [_nearest(str(what), words, atlas, kit.protocol, (str(kit.way), str(kit.shot)))]
     records = find_records(what)
     if not records:
         raise SettingsError(f"{what} has no finished run; expected a run, a kit, or the .yaml file of a protocol")
     return near_runs(records, atlas)
 
 
-def near_runs(records: Sequence[Record], atlas: Atlas, most: int = SHOWN) -> list[Sheet]:
-    """Lay out the published tests that are nearest to each test of the runs, at most `most` of them.
+def near_runs(records: Sequence[Record], atlas: Atlas) -> list[Nearest]:
+    """Find the published tests that are nearest to each test of the runs.
 
     Raises:
         SettingsError: a run has no masks, or a data set that the atlas lacks.
     """
-    alike: dict[tuple[str, ...], list[Record]] = {}
+    found: dict[tuple[str, ...], Nearest] = {}
     for record in records:
+        header, name = record.header, record.path.name
         if not record.protocol.has_masks:
-            raise SettingsError(f"{record.path.name} is a run of {record.protocol.task}; expected one of segmentation")
-        words = run_conditions(record, atlas.programs)
-        _check_dataset(record.path.name, words, atlas)
-        alike.setdefault(tuple(words[key] for key in SAME), []).append(record)
-    sheets = []
-    for first, *more in alike.values():
-        title = f"{first.path.name}{f' and {len(more)} more' if more else ''}"
-        stored = str(first.path) if (first.path / PREDICTIONS).is_file() else ""
-        own = [run_conditions(first, atlas.programs)]
-        sheets.append(which_sheet(title, own, atlas, first.header.protocol, stored, most))
-    return sheets
+            raise SettingsError(f"{name} is a run of {record.protocol.task}; expected one of segmentation")
+        words, size = run_conditions(record, atlas.programs), (str(header.way), str(header.shot))
+        stored = str(record.path) if (record.path / PREDICTIONS).is_file() else ""
+        alike = (*size, *(words[key] for key in (*SAME, *TOLD)))
+        found.setdefault(alike, _nearest(name, words, atlas, header.protocol, size, stored))
+    return list(found.values())
 
 
-def _check_dataset(what: str, words: Mapping[str, str], atlas: Atlas) -> None:
-    known = list(dict.fromkeys(program.dataset for program in atlas.programs))
-    if words[DATASET.key] not in known:
-        raise SettingsError(f"{what} is of {words[DATASET.key]}; expected a data set of the atlas: {', '.join(known)}")
+def _nearest(
+    title: str, words: Mapping[str, str], atlas: Atlas, protocol: str, size: tuple[str, str], stored: str = ""
+) -> Nearest:
+    dataset, known = words[DATASET.key], list(dict.fromkeys(program.dataset for program in atlas.programs))
+    if dataset not in known:
+        raise SettingsError(f"{title} is of {dataset}; expected a data set of the atlas: {', '.join(known)}")
+    return Nearest(title, (dataset,), nearest_tests([words], atlas, protocol), size, stored)

@@ -1,5 +1,6 @@
 """Which published tests are near, by the real command line; and a claim of the folds that were run."""
 
+import json
 import re
 
 import pytest
@@ -9,9 +10,9 @@ from fsbench.protocols.conditions import ATLAS_NAMES, DATASET
 from fsbench.protocols.published_tests import published_tests
 from fsbench.protocols.reading import load_protocol, protocol_names
 from fsbench.results.atlas.atlas import shipped_atlas
-from fsbench.results.atlas.which import nearest_tests, which_sheet, words_of
+from fsbench.results.atlas.which import Nearest, nearest_tests, words_of
 from tests.cli.commands import FEW, run_command
-from tests.fsbench.official_runs import EMAT
+from tests.fsbench.official_runs import DCAMA, EMAT
 from tests.fsbench.official_runs import official as official
 
 OWN = "name: mine\nversion: 1\nsummary: mine\nbase: hsnet\n"
@@ -43,7 +44,9 @@ def test_a_protocol_is_as_near_to_each_published_test_as_it_has_words_otherwise(
         own = words_of(load_protocol(name))
         for near in nearest_tests(own, shipped_atlas(), name):
             differ = [key for key, word in near.theirs.items() if near.ours[key] != word]
-            assert {one.key for one in near.changes} >= set(differ) and near.ours[DATASET.key] == near.dataset
+            assert {one.key for one in near.changes} >= set(differ) and near.ours[DATASET.key] == near.theirs[
+                DATASET.key
+            ]
             for protocol in near.protocols:
                 stated = published_tests()[protocol.removeprefix("atlas:")].conditions
                 assert all(stated.get(key, word) == word for key, word in near.theirs.items())
@@ -55,7 +58,7 @@ def test_39_tests_of_programs_are_protocols_that_there_are():
     for name in protocol_names():
         if load_protocol(name).has_masks and not load_protocol(name).in_spirit:
             for near in nearest_tests(words_of(load_protocol(name)), shipped_atlas()):
-                equal |= {(near.dataset, protocol) for protocol in near.protocols if not near.changes}
+                equal |= {(near.theirs[DATASET.key], protocol) for protocol in near.protocols if not near.changes}
     assert len(equal) >= 12 and {dataset for dataset, _ in equal} <= set(ATLAS_NAMES.values())
 
 
@@ -74,6 +77,19 @@ def test_a_run_of_the_official_episodes(which, official):
     for command in ("table", "compare"):
         said = which(command, run.path, "--published")
         assert "the nearest published tests" in said and "atlas:emat/pascal-5i" in said
+
+
+@pytest.mark.slow(3)
+def test_figures_of_its_own_test_stand_beside_each_run_that_is_compared(which, official):
+    runs = [official(DCAMA, name, task="hsnet-1way1shot-original") for name in ("swin_base", "resnet50")]
+    asked = ["compare", *(run.path for run in runs), "--published"]
+    said = which(*asked)
+    assert "published figures of this test" in said and "64.6" in said
+    near = [each for each in json.loads(which(*asked, "--format", "json")) if "nearest to" in each]
+    assert [each["tests"][0]["conditions"]["network_size"] for each in near] == ["384"]
+    figures = near[0]["tests"][0]["figures"]
+    assert {figure[0] for figure in figures} == {"DCAMA", "HSNet"}  # HSNet as DCAMA's authors ran it, at 384
+    assert {(figure[2], figure[4]) for figure in figures if figure[:2] == ["DCAMA", "ResNet-50"]} >= {("1", "64.6")}
 
 
 @pytest.mark.slow(20)
@@ -125,7 +141,7 @@ def test_a_test_that_is_near_to_none_and_data_that_the_atlas_lacks(which, tmp_pa
         "compared_at": "own",
         "metric": "own",
     }
-    sheet = which_sheet("far", [far], shipped_atlas(), "")
+    sheet = Nearest("far", (far["dataset"],), nearest_tests([far], shipped_atlas())).sheet()
     assert not sheet.tables and "the nearest differs in 5 conditions" in sheet.title
     which(*run_command("prototype", tmp_path / "runs", small_demo, *FEW))
     assert "COCO-20i" in which("atlas", "which", tmp_path / "runs", status=2)

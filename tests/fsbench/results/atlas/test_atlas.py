@@ -15,7 +15,7 @@ from fsbench.base.paths import REPOSITORY
 from fsbench.cli.main import main
 from fsbench.protocols.conditions import CONDITIONS, NOT_FOUND
 from fsbench.protocols.programs import EVIDENCED, FOLDER, PROGRAMS, TESTS, read_programs
-from fsbench.results.atlas.atlas import TEST, Entry, Reported, differences, read_atlas
+from fsbench.results.atlas.atlas import TEST, Entry, Reported, read_atlas
 from fsbench.results.atlas.effects import read_effects
 
 COMBINATION = (
@@ -312,22 +312,6 @@ def test_marks_stay_with_every_row_of_a_program(atlas):
     opened = {"CLIPSeg", "FS-SAM2", "FSSDINO", "PerSAM", "POP"}  # by a word, or by what a class without pixels counts
     assert marked == partly | opened | {"SSP (HSNet protocol)", "VRP-SAM"}
     assert atlas.entry("pam/pascal-5i/not-stated").marks == ("no evaluation program found",)
-
-
-def test_differences_name_every_condition_that_differs(atlas):
-    one, other = atlas.entry("hsnet/pascal-5i/resnet-101"), atlas.entry("bam/pascal-5i/resnet-50")
-    named = {name: (ours, theirs) for name, ours, theirs in differences(one, other)}
-    assert named == {
-        "image_lists": ("hsnet", "bam"),
-        "network_size": ("400", "473"),
-        "geometry": ("squash, PIL, labels torch", "letterbox"),
-        "compared_at": ("network input, torch nearest", "original, square"),
-        "episode_draw": ("list of pairs", "image then class"),
-        "extra_supervision": ("none", "base labels (base learner)"),
-    }
-    assert differences(one, atlas.entry("asnet-fss/pascal-5i/resnet-50")) == []
-    unknown = [name for name, *_ in differences(atlas.entry("pam/pascal-5i/not-stated"), one)]
-    assert set(unknown) >= {"void", "checkpoint", "compared_at"} and "dataset" not in unknown
 
 
 def test_the_words_of_a_condition_are_explained(capsys):
