@@ -163,7 +163,8 @@ def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None
     """
     groups, tables = comparable(records), []
     methods: list[Methods] = [
-        {label: runs_by_fold(members) for label, members in variants(group).items()} for group in groups]
+        {label: runs_by_fold(members) for label, members in variants(group).items()} for group in groups
+    ]
     rows = [
         score_rows(
             own, Request(group[0].protocol.default_metrics, test=group[0].protocol.title(group[0].header)), Sums()
@@ -183,9 +184,7 @@ def sensitivity_tables(records: Sequence[Record], measure: Measure | None = None
     return tables
 
 
-def _table(
-    first: Record, methods: Methods, draws: list[ResultRow], measure: Measure | None
-) -> SensitivityTable:
+def _table(first: Record, methods: Methods, draws: list[ResultRow], measure: Measure | None) -> SensitivityTable:
     """Return the table of a test, whose runs are like `first`; only several draws of supports have lines."""
     title = first.protocol.title(first.header)
     if first.header.draws == 1:
