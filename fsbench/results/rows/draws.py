@@ -4,21 +4,18 @@ A test has several draws if its episodes are drawn with several seeds, if its qu
 supports, or if it draws several support sets by itself.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite, nan
 
 import numpy as np
 
 from fsbench.protocols.reading import metric_named
-from fsbench.records.grouping import Trainings, seeds_of_tests
+from fsbench.records.grouping import seeds_of_tests
 from fsbench.records.record import Record
-from fsbench.records.tables import DRAW as DRAW_COLUMN
-from fsbench.results.measuring.statistics import whole_statistics
 from fsbench.results.rows.row import ALL, DRAWS, FOLD, ResultRow
 from fsbench.scores.draws import mean_of_draws, sd_of_draws
 from fsbench.scores.estimate import FEW_FREE, Estimate, Scope
-from fsbench.scores.statistics import ScoreStatistics
 
 DRAW, SEED = "draw", "test seed"
 """What tells the draws of a test apart: the number of the draw of its supports, or the seed of its episodes."""
@@ -68,44 +65,13 @@ def draw_rows(draws: Mapping[int, Iterable[ResultRow]], alike: int = 0, kind: st
     return result
 
 
-def support_draws(
-    row: ResultRow,
-    folds: Sequence[Trainings],
-    metrics: Sequence[str],
-    whole: Callable[[Record, Sequence[str]], ScoreStatistics],
-) -> tuple[dict[int, list[ResultRow]], int]:
-    """Return {draw of the supports: a row for each score}, and how many draws equal another one.
-
-    Args:
-        row: result row without score, whose other fields all rows share.
-        folds: for each fold a method's runs, one per training; a draw's score is the mean over both.
-        metrics: names of the scores; those that a test has for single draws are taken.
-        whole: takes a run and names of scores; returns the statistics of the whole run.
-    """
-    found = [[_scores_by_draw(record, metrics, whole) for record in trainings] for trainings in folds]
-    every = [scores for trainings in found for scores, _ in trainings]
-    draws: dict[int, list[ResultRow]] = {}
-    for metric in every[0]:
-        if len({len(own.get(metric, ())) for own in every}) == 1:  # else a fold has fewer draws
-            values = np.mean([np.mean([own[metric] for own, _ in trainings], 0) for trainings in found], 0)
-            for number, value in enumerate(values.tolist()):
-                draws.setdefault(number, []).append(replace(row, metric=metric, estimate=Estimate(value)))
-    return draws, max(alike for runs in found for _, alike in runs)
-
-
-def _scores_by_draw(
-    record: Record, metrics: Sequence[str], whole: Callable[[Record, Sequence[str]], ScoreStatistics]
-) -> tuple[dict[str, list[float]], int]:
-    """Return {score: its value with each draw of the supports}, and how many draws equal another one."""
-    if record.header.draws > 1:
-        frames = record.every_draw.partition_by(DRAW_COLUMN, maintain_order=True, include_key=False)
-        each = [whole_statistics(record, frame, names=metrics) for frame in frames]
-        known = [metric.name for metric in each[0].known_metrics if not metric.is_squared_error]
-        scores = [one.scores() for one in each]
-        return {name: [own[name] for own in scores] for name in known}, 0
-    every = whole(record, metrics).only(metrics)
-    by_run = (metric for metric in every.known_metrics if metric.by_run)
-    return {metric.name: [part.value for part in every.parts(metric)] for metric in by_run}, every.rows.equal
+def rows_by_draw(row: ResultRow, values: Mapping[str, np.ndarray]) -> dict[int, list[ResultRow]]:
+    """Return {draw: a row for each score} from {score: (draws,) its values}; the rows share all else with `row`."""
+    found: dict[int, list[ResultRow]] = {}
+    for metric, of_metric in values.items():
+        for number, value in enumerate(of_metric.tolist()):
+            found.setdefault(number, []).append(replace(row, metric=metric, estimate=Estimate(value)))
+    return found
 
 
 def seed_draws(groups: Sequence[Sequence[Record]], rows: Sequence[Sequence[ResultRow]]) -> dict[int, list[ResultRow]]:

@@ -6,7 +6,6 @@ Tables and comparisons compute their scores and differences here alone.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import product
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,10 @@ import numpy as np
 from fsbench.protocols.counting import FurtherAnswer
 from fsbench.records.grouping import Runs, Trainings, all_runs, fold_of, is_untrained
 from fsbench.records.record import Record
+from fsbench.records.tables import DRAW
 from fsbench.results.measuring.statistics import subset_statistics, whole_statistics
 from fsbench.results.rows.comparable import Methods
-from fsbench.results.rows.draws import draw_rows, support_draws
+from fsbench.results.rows.draws import draw_rows, rows_by_draw
 from fsbench.results.rows.parts import ABSENT, PART_KINDS, PartKind, metrics_of_part, ways
 from fsbench.results.rows.row import ALL, FOLD, MEAN, PRESENCE, SIZE, WHOLE, ResultRow
 from fsbench.scores.clusters import Design
@@ -167,6 +167,36 @@ class Sums:
         """Return the statistics of the rows `keep` (rows,) bool of a run's count table, for some scores."""
         return subset_statistics(record, self.frame(record, answer), keep, self._measured(record, answer), metrics)
 
+    def by_draw(self, folds: Sequence[Trainings], metrics: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return {score: (draws,) its values}, means over folds and trainings; empty for a test with one draw.
+
+        Args:
+            folds: for each fold a method's runs, one per training.
+            metrics: names of the scores; those that are known of single draws are taken.
+        """
+        found = [[self._draws_of_run(record, metrics) for record in trainings] for trainings in folds]
+        every = [scores for trainings in found for scores in trainings]
+        return {
+            name: np.mean([np.mean([own[name] for own in trainings], 0) for trainings in found], 0)
+            for name in every[0]
+            if len({len(own.get(name, ())) for own in every}) == 1  # else a fold has fewer draws
+        }
+
+    def alike_draws(self, folds: Sequence[Trainings], metrics: Sequence[str]) -> int:
+        """Return how many support sets within a record equal another one."""
+        return max(self.whole(record, metrics).rows.equal for trainings in folds for record in trainings)
+
+    def _draws_of_run(self, record: Record, metrics: Sequence[str]) -> dict[str, list[float]]:
+        if record.header.draws > 1:
+            frames = record.every_draw.partition_by(DRAW, maintain_order=True, include_key=False)
+            each = [whole_statistics(record, frame, names=metrics) for frame in frames]
+            known = [metric.name for metric in each[0].known_metrics if not metric.is_squared_error]
+            scores = [one.scores() for one in each]
+            return {name: [own[name] for own in scores] for name in known}
+        every = self.whole(record, metrics)
+        by_run = (metric for metric in every.known_metrics if metric.by_run)
+        return {metric.name: [part.value for part in every.parts(metric)] for metric in by_run}
+
     @property
     def missing_in_words(self) -> list[str]:
         """Return a line for each reason why requested scores are missing, with the scores and runs."""
@@ -296,7 +326,8 @@ def _line_rows(
     whole = sums.trained(folds, request.metrics, None, answer, known)
     yield from score_part(row, whole, request.metrics, [ways(frame) for frame in frames], frames, sums.designs)
     if not answer:
-        yield from draw_rows(*support_draws(row, folds, request.metrics, sums.whole))
+        draws = rows_by_draw(row, sums.by_draw(folds, request.metrics))
+        yield from draw_rows(draws, sums.alike_draws(folds, request.metrics))
     for kind, parts in _kinds(records[0], request.by):
         if len(records) > 1 and not parts.over_folds:
             continue
@@ -540,22 +571,13 @@ def difference_draws(
     """
     rows: list[ResultRow] = []
     for scope in compared_parts(_first(methods)):
-        row = ResultRow(request.test, "", scope.fold, "", Estimate(nan))
-        found = {
-            label: support_draws(row, [runs[fold] for fold in scope.folds], request.metrics, sums.whole)
-            for label, runs in methods.items()
-        }
+        folds = {label: [runs[fold] for fold in scope.folds] for label, runs in methods.items()}
+        scores = {label: sums.by_draw(own, request.metrics) for label, own in folds.items()}
         for method, minus in pairs:
-            (own, alike), (other, _) = found[method], found[minus]
-            differences = {
-                number: [
-                    replace(one, method=method, minus=minus, parent=method, estimate=Estimate(value))
-                    for one, its in product(own[number], other.get(number, ()))
-                    if one.metric == its.metric and (value := one.estimate.value - its.estimate.value) == value
-                ]
-                for number in own
-            }
-            rows += draw_rows(differences, alike)
+            row = ResultRow(request.test, method, scope.fold, "", Estimate(nan), minus=minus, parent=method)
+            both = scores[method].keys() & scores[minus].keys()
+            gaps = {name: scores[method][name] - scores[minus][name] for name in request.metrics if name in both}
+            rows += draw_rows(rows_by_draw(row, gaps), sums.alike_draws(folds[method], request.metrics))
     return rows
 
 

@@ -153,17 +153,12 @@ def add_seed_draws(blocks: Sequence[Block], groups: Sequence[Sequence[Record]]) 
         blocks[place].rows += rows
     for places in seeds_of_tests(groups):
         seeds = groups[min(places.values())][0].protocol.draw.averaged_seeds
-        lacking: dict[str, list[str]] = {}
-        for method in dict.fromkeys(name for place in places.values() for name, _ in blocks[place].method_lines):
-            having = [seed for seed, place in places.items() if any(name == method for name, _ in blocks[place].lines)]
-            missing = ", ".join(str(seed) for seed in seeds if seed not in having)
-            lacking.setdefault(missing, []).append(method)
-        blocks[min(places.values())].lead += [
-            f"the protocol's result is the mean over test seeds {', '.join(map(str, seeds))}. Not run yet: seeds "
-            f"{missing} of {', '.join(methods)} (--test-seed)"
-            for missing, methods in lacking.items()
-            if missing
-        ]
+        missing = [str(seed) for seed in seeds if seed not in places]
+        if missing:
+            blocks[min(places.values())].lead.append(
+                f"the protocol's result is the mean over test seeds {', '.join(map(str, seeds))}. Not run yet: seeds "
+                f"{', '.join(missing)} (--test-seed)"
+            )
 
 
 def _notes_on_split(groups: list[list[Record]], group: list[Record]) -> list[str]:
