@@ -89,9 +89,8 @@ def _compare_methods(options: argparse.Namespace) -> int:
     runs = Runs(options.runs)
     known = [record for record in runs.records if is_in_atlas(record)]
     near = near_runs(known, shipped_atlas()) if options.published else []
-    if options.published and all(
-        len(variants(group)) == 1 for group in comparable(runs.records)
-    ):  # nothing else to compare with
+    alone = all(len(variants(group)) == 1 for group in comparable(runs.records))
+    if options.published and alone:  # there is nothing else to compare with
         near = near or near_runs(runs.records, shipped_atlas())
         return _print(options.format, [each.sheet() for each in near], [each.as_data() for each in near], runs)
     comparisons = runs.compare(
