@@ -110,8 +110,7 @@ def _test(record: Record, published: PublishedScore) -> Iterator[Fact]:
     """Compare the tests under one protocol; whatever else differs between two protocols follows from that."""
     header = record.header
     stated = record.protocol.conditions(header.dataset)
-    its_program = f"{ATLAS}{'/'.join(published.row.split('/')[:2])}"  # without the backbone
-    if header.protocol != published.protocol and header.protocol.partition("@")[0] != its_program:
+    if header.protocol != published.protocol and header.protocol.partition("@")[0] != f"{ATLAS}{published.test}":
         theirs = load_protocol(published.protocol).conditions(header.dataset)
         apart = differences_of_tests(stated, theirs).items()
         words = ", ".join(f"{name} {our} instead of {their}" for name, (our, their) in apart)

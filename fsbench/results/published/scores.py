@@ -85,7 +85,8 @@ class PublishedScore:
         doubt: reason why the score cannot be expected to be reproduced; "" for none.
         configuration: name of the method in `configs/methods` that has the paper's settings.
         made_with: training and model settings of the paper.
-        row: id of the method's entry among the published tests (`Entry.id`); "" for none.
+        row: id of the method's entry in the atlas (`Entry.id`); "" for none.
+        test: key of the published test that its evaluation program runs; "" if none was found.
         conditions: {condition: value} of the evaluation program that produced the score; empty if none was found.
         marks: remarks about the evaluation program, such as "partly read".
     """
@@ -113,6 +114,7 @@ class PublishedScore:
     configuration: str = ""
     made_with: PaperSettings | None = None
     row: str = ""
+    test: str = ""
     conditions: tuple[tuple[str, str], ...] = ()
     marks: tuple[str, ...] = ()
 
@@ -153,8 +155,10 @@ def _with_conditions(score: PublishedScore, entry: "Entry | None") -> PublishedS
     """Return a score with its row of the atlas, and the conditions of its program where that was found."""
     if entry is None:
         return score
-    conditions = tuple(entry.conditions.items()) if entry.program else ()
-    return replace(score, row=entry.id, conditions=conditions, marks=entry.marks if entry.program else ())
+    if entry.program is None:
+        return replace(score, row=entry.id)
+    conditions = tuple(entry.conditions.items())
+    return replace(score, row=entry.id, test=entry.program.test.key, conditions=conditions, marks=entry.marks)
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,7 @@ def test_a_run_under_the_row_of_a_figure_stands_beside_it(official, reported):
         run.__dict__["protocol"] = load_protocol(protocol)
         return why_not_comparable(run, reported)
 
-    row = "/".join(reported.row.split("/")[:2])
-    assert why(f"atlas:{row}") == []
+    assert why(f"atlas:{reported.test}") == [] and reported.test == "emat/pascal-5i"
     (other,) = why("atlas:hsnet/pascal-5i")
     assert other.startswith("protocol atlas:hsnet/pascal-5i instead of fscs")
     spirit = why("atlas:canet/pascal-5i")
