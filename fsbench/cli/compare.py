@@ -12,6 +12,7 @@ from fsbench.cli.options import add_format, add_metrics, add_rank_all, add_runs,
 from fsbench.cli.parser import given_options
 from fsbench.records.grouping import comparable, variants
 from fsbench.results.atlas.atlas import shipped_atlas
+from fsbench.results.atlas.which import Nearest
 from fsbench.results.comparison.layout import plot, to_json, to_sheet
 from fsbench.results.published.at_hand import is_in_atlas, near_runs
 from fsbench.results.sheets.data import as_json
@@ -87,12 +88,14 @@ def _compare_methods(options: argparse.Namespace) -> int:
     """Print the paired differences of all methods that saw the same episodes."""
     check_plot_file(options.plot)
     runs = Runs(options.runs)
-    known = [record for record in runs.records if is_in_atlas(record)]
-    near = near_runs(known, shipped_atlas()) if options.published else []
-    alone = all(len(variants(group)) == 1 for group in comparable(runs.records))
-    if options.published and alone:  # there is nothing else to compare with
-        near = near or near_runs(runs.records, shipped_atlas())
-        return _print(options.format, [each.sheet() for each in near], [each.as_data() for each in near], runs)
+    near: list[Nearest] = []
+    if options.published:
+        near = near_runs([record for record in runs.records if is_in_atlas(record)], shipped_atlas())
+        if all(
+            len(variants(group)) == 1 for group in comparable(runs.records)
+        ):  # there is nothing else to compare with
+            near = near or near_runs(runs.records, shipped_atlas())
+            return _print(options.format, [each.sheet() for each in near], [each.as_data() for each in near], runs)
     comparisons = runs.compare(
         metrics=options.metrics,
         by=options.by,
