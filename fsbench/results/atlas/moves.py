@@ -51,7 +51,7 @@ class Moves:
 def pair_moves(atlas: Atlas, pair: Pair) -> list[str]:
     """Return sentences on how far other images move the compared scores of two tests, by a run of one of the tests."""
     both = [(each, known_moves(atlas, own, each.cell)) for each in pair.figures for own in (pair.one, pair.other)]
-    figures, moves = next((each for each in both if each[1].limit is not None), both[0])
+    figures, moves = max(both, key=lambda each: 9 if each[1].limit is not None else len(each[1].measure))
     return moves.lines(float(figures.difference))
 
 

@@ -146,7 +146,7 @@
     });
     const sources = new Set([a, b].map((entry, i) => `${entry.title}: ${shown[0][i].source}`));
     const all = shown.flatMap((both) => both.map((f) => ({ ...f.moves, gap: gap(both) })).filter((each) => each.known));
-    const best = all.find((each) => each.limit !== null) ?? all[0];
+    const best = all.find((each) => each.limit !== null) ?? all.find((each) => each.measure.length > 1) ?? all[0];
     if (!best) return [...figures, `Printed in: ${[...sources].join("; ")}.`];
     const beyond = best.limit !== null && Math.abs(best.gap) > best.limit + 1e-9;
     return [...figures, `Printed in: ${[...sources].join("; ")}.`, ...best.known, ...(beyond ? [data.beyond] : best.whole ? [data.within] : best.measure)];
