@@ -10,11 +10,10 @@ from fsbench.base.terminal import print_block, text_width
 from fsbench.cli.accepted import add_accepted_options, compare_with_accepted
 from fsbench.cli.options import add_format, add_metrics, add_rank_all, add_runs, check_plot_file
 from fsbench.cli.parser import given_options
-from fsbench.records.grouping import comparable, variants
 from fsbench.results.atlas.atlas import shipped_atlas
 from fsbench.results.atlas.which import Nearest
 from fsbench.results.comparison.layout import plot, to_json, to_sheet
-from fsbench.results.published.at_hand import is_in_atlas, near_runs
+from fsbench.results.published.at_hand import is_in_atlas, near_runs, stands_alone
 from fsbench.results.sheets.data import as_json
 from fsbench.results.sheets.formats import write_sheets
 from fsbench.results.table import Sheet

@@ -9,10 +9,10 @@ from fsbench.base.errors import RecordError, SettingsError, say_left_out
 from fsbench.base.terminal import print_block, print_line, print_next, text_width
 from fsbench.cli.options import add_file_options, add_runs, add_table_options
 from fsbench.cli.rescoring import add_rule_options, show_rescored
-from fsbench.records.grouping import settings_text, variants
+from fsbench.records.grouping import settings_text
 from fsbench.records.record import Record, read_record
 from fsbench.results.atlas.atlas import shipped_atlas
-from fsbench.results.published.at_hand import is_in_atlas, near_runs
+from fsbench.results.published.at_hand import is_in_atlas, near_runs, stands_alone
 from fsbench.results.rows.row import OBJECTS
 from fsbench.results.sheets.formats import write_sheets
 from fsbench.results.studies.sweep.axes import AXES
@@ -148,7 +148,7 @@ def print_table(folders: Sequence[Path], options: argparse.Namespace) -> list[st
         complete=options.format in ("csv", "json"),
     )
     print_block(table.write(options.format, *text_width()))
-    if options.published and options.format == "text" and len(variants(runs.records)) == 1:
+    if options.published and options.format == "text" and stands_alone(runs.records):
         known = [record for record in runs.records if is_in_atlas(record)]
         print_block(write_sheets("text", [near.sheet(1) for near in near_runs(known, shipped_atlas())], *text_width()))
     if options.format == "text":

@@ -119,6 +119,11 @@ def nearest_to(what: Path, atlas: Atlas) -> list[Nearest]:
     return near_runs(records, atlas)
 
 
+def stands_alone(records: Sequence[Record]) -> bool:
+    """Return whether the runs of each test are of one method."""
+    return all(len(variants(group)) == 1 for group in comparable(records))
+
+
 def near_runs(records: Sequence[Record], atlas: Atlas) -> list[Nearest]:
     """Find the published tests that are nearest to each test of the runs.
 
