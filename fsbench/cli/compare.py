@@ -90,9 +90,7 @@ def _compare_methods(options: argparse.Namespace) -> int:
     near: list[Nearest] = []
     if options.published:
         near = near_runs([record for record in runs.records if is_in_atlas(record)], shipped_atlas())
-        if all(
-            len(variants(group)) == 1 for group in comparable(runs.records)
-        ):  # there is nothing else to compare with
+        if stands_alone(runs.records):  # there is nothing else to compare with
             near = near or near_runs(runs.records, shipped_atlas())
             return _print(options.format, [each.sheet() for each in near], [each.as_data() for each in near], runs)
     comparisons = runs.compare(
