@@ -39,7 +39,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_runs_folder(pair)
     pair.set_defaults(function=_compare)
     which = actions.add_parser("which", help="name the nearest published tests, and what differs from each")
-    which.add_argument("what", type=Path, metavar="RUN|KIT|FILE.yaml", help="a run, a kit, or the file of a protocol")
+    which.add_argument(
+        "what", type=Path, metavar="RUN|KIT|FILE.yaml", help="a run, a kit, or a protocol by its file or name"
+    )
     add_format(which, FORMATS)
     which.set_defaults(function=_which)
     for each in (check, page):

@@ -9,7 +9,7 @@ from fsbench.protocols.conditions import ATLAS_NAMES, DATASET, EPISODES, IMAGE_L
 from fsbench.protocols.kit.kit import FILE as KIT
 from fsbench.protocols.kit.kit import read_kit
 from fsbench.protocols.programs import Program, slug
-from fsbench.protocols.reading import is_protocol_file, read_protocol, stored_protocol
+from fsbench.protocols.reading import is_protocol_file, load_protocol, protocol_names, read_protocol, stored_protocol
 from fsbench.records.grouping import all_runs, comparable, runs_by_fold, variants
 from fsbench.records.predictions import FILE as PREDICTIONS
 from fsbench.records.record import Record, find_records
@@ -91,14 +91,14 @@ def entries_at_hand(records: Iterable[Record], programs: Sequence[Program]) -> l
 
 
 def nearest_to(what: Path, atlas: Atlas) -> list[Nearest]:
-    """Find the published tests that are nearest to runs, a kit or the file of a protocol.
+    """Find the published tests that are nearest to runs, a kit, or a protocol by its file or name.
 
     Raises:
         SettingsError: it is none of these, or it has no masks or a data set that the atlas lacks.
         RecordError: a run or the kit is damaged.
     """
-    if is_protocol_file(what):
-        protocol = read_protocol(what)
+    if is_protocol_file(what) or str(what) in protocol_names():
+        protocol = read_protocol(what) if is_protocol_file(what) else load_protocol(str(what))
         if not protocol.has_masks:
             raise SettingsError(f"{what} is a protocol of {protocol.task}; the atlas has tests of segmentation alone")
         own = words_of(protocol)
@@ -115,7 +115,7 @@ def nearest_to(what: Path, atlas: Atlas) -> list[Nearest]:
         return [_nearest(str(what), words, atlas, kit.protocol, (str(kit.way), str(kit.shot)))]
     records = find_records(what)
     if not records:
-        raise SettingsError(f"{what} has no finished run; expected a run, a kit, or the .yaml file of a protocol")
+        raise SettingsError(f"{what} has no finished run; expected a run, a kit, or a protocol or its .yaml file")
     return near_runs(records, atlas)
 
 

@@ -64,6 +64,7 @@ def test_the_file_of_a_protocol(which, tmp_path):
     mine = tmp_path / "mine.yaml"
     mine.write_text(f"{OWN}counting:\n  void: background\n")
     found = rows(which("atlas", "which", mine))
+    assert rows(which("atlas", "which", "hsnet"))[0][2] == "nothing"
     assert ["void pixels (255)", "background", "ignored"] in [row[2:] for row in found]
     assert len([row for row in found if row[0].startswith("atlas:")]) == 5
 
