@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fsbench.protocols.conditions import ATLAS_NAMES, COMPARED_AT, DATASET, METRIC, VOID, Condition, differing
@@ -134,6 +135,10 @@ def _lines(near: NearTest) -> list[Line]:
     return [Line([*map(Cell, [*(["", ""] if place else heads), *change])]) for place, change in enumerate(changes)]
 
 
+def _place(own: str, name: str) -> tuple[bool, bool, str]:
+    return name != own, not name.startswith(f"{ATLAS}{own}/"), name  # its own, and that of the program it follows
+
+
 def words_of(protocol: Protocol) -> list[Words]:
     """Return the conditions of a protocol on each data set of the atlas for which it states its images."""
     stated = [dict(protocol.conditions(ours)) | {DATASET.key: name} for ours, name in ATLAS_NAMES.items()]
@@ -160,7 +165,7 @@ def nearest_tests(own: Iterable[Words], atlas: Atlas, protocol: str = "") -> lis
             place = (*theirs.values(), *ours.values())
             near = found.get(place)
             runs = [f"{ATLAS}{test}"] if not set(entry.changes) & set(keys) and is_runnable(test) else []
-            protocols = sorted({*(near.protocols if near else ()), *runs}, key=lambda name: (name != protocol, name))
+            protocols = sorted({*(near.protocols if near else ()), *runs}, key=partial(_place, protocol))
             changes = tuple(differing({key: ours[key] for key in keys}, theirs))
             found[place] = NearTest(tuple(protocols), (*(near.entries if near else ()), entry), ours, theirs, changes)
     sets = list(dict.fromkeys(ATLAS_NAMES.values()))
