@@ -44,7 +44,7 @@ def interval(case: Case) -> Results:
         "nu": Near(found.df, out["nu"]),
         "error": Near(found.error, out["error"]),
         "sd_over_draws": Near(sd_of_draws(by_draw), out["sd_over_draws"]),
-        "mean_of_draws_these_images": Near([mean.low, mean.high], out["mean_of_draws_these_images"]),
+        "over_supports_these_images": Near([mean.low, mean.high], out["over_supports_these_images"]),
         "interval": Near([found.low, found.high], out["interval"]),
     }
     return compared
