@@ -104,7 +104,7 @@ def test_a_trained_method_with_coarse_masks_is_tested_and_explained(warm, tmp_pa
 def test_it_is_listed_and_other_requests_are_one_line(command, tmp_path, real_data, clones_data):
     assert re.search(r"(?m)^ +fssdino +Few-shot segmentation on COCO as FSSDINO's authors", command("list")[1])
     table = command("list", "protocols", "--format", "markdown")[1]
-    assert "| a padded square of 512, stretched to the query's size: padding " in table
+    assert "| original, from a 512 frame: " in table
     coco = ["--dataset", "coco", "--data-root", real_data / "coco-mini"]
     common = ["--backbone", "demo", "--data.image_size=64", "--runs", tmp_path / "runs", "--protocol", "fssdino"]
     for more, words in (
